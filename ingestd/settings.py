@@ -1,0 +1,104 @@
+"""Every setting, frozen and checked; no parsing here. config/ingestd.toml documents each key.
+
+Durations are timedelta, sizes are bytes. A Secret says where a secret is, never what it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from ingestd.domain.retry import RetryPolicy
+from ingestd.domain.routing import Route
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSettings:
+    directory: Path
+    ledger: str | None = None
+    """SQLAlchemy URL of the ledger; None: SQLite in the directory."""
+    keep: timedelta = timedelta(days=90)
+    max_size: int | None = None
+    min_free: int = 200 * MEGABYTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadSettings:
+    workers: int = 8
+    grace: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectSettings:
+    """How documents are looked at, and the limits of each process that does it."""
+
+    level: Literal["light", "full"] = "full"
+    workers: int = 2
+    memory: int = 1024 * MEGABYTE
+    cpu: timedelta = timedelta(seconds=10)
+    wall: timedelta = timedelta(seconds=20)
+    max_pixels: int = 100_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """Where a secret is read from, each time it is needed: a file, or an environment variable."""
+
+    file: Path | None = None
+    environment: str | None = None
+
+    def __str__(self) -> str:
+        return f"file {self.file}" if self.file else f"environment variable {self.environment}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConcurImageV1Settings:
+    name: str
+    url: str
+    authorization: Literal["Bearer", "OAuth"] = "Bearer"
+    token: Secret | None = None
+    accounts: Mapping[str, Secret] = field(default_factory=dict)
+    on_unconfirmed: Literal["hold", "retry"] = "hold"
+    timeout: timedelta = timedelta(seconds=60)
+    """Longest silence of the server after the body was sent."""
+    max_bytes: int = 10 * MEGABYTE
+    """The API says "10 MB" without saying which; the smaller reading is safe."""
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderSettings:
+    name: str
+    path: Path
+    settle: timedelta = timedelta(seconds=2)
+    settle_incomplete: timedelta = timedelta(seconds=10)
+    rescan: timedelta = timedelta(seconds=60)
+    polling: bool | Literal["auto"] = "auto"
+    recursive: bool = True
+    max_size: int = 200 * MEGABYTE
+    """A larger file is moved to rejected/ without being copied to the spool."""
+    uploaded: bool = True
+    """False: uploaded files are not kept in uploaded/."""
+    rejected: bool = True
+    """False: nothing is put into rejected/; the ledger alone knows."""
+    keep_uploaded: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    storage: StorageSettings
+    uploads: UploadSettings = field(default_factory=UploadSettings)
+    inspect: InspectSettings = field(default_factory=InspectSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    targets: Mapping[str, ConcurImageV1Settings] = field(default_factory=dict)
+    folders: tuple[FolderSettings, ...] = ()
+    routes: tuple[Route, ...] = ()
