@@ -6,7 +6,7 @@ from the source, and happens only after the ledger committed all that came of it
 holding a receipt under a *lease*. A *report* tells the source, and so the person there, how a receipt ended.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, Protocol
@@ -92,7 +92,7 @@ class Source(Protocol):
     @property
     def status(self) -> SourceStatus: ...
 
-    def arrivals(self, *, once: bool) -> AsyncIterator[Arrival]:
+    def arrivals(self, *, once: bool) -> AsyncGenerator[Arrival, None]:
         """Arrivals as they become ready, for ever; trouble is waited out and shown in `status`.
 
         `once`: ends after a successful full scan that found nothing new, nothing settling and nothing given
@@ -105,6 +105,10 @@ class Source(Protocol):
 
         Raises SourceUnavailable when it can't be told now.
         """
+        ...
+
+    async def tidy(self) -> None:
+        """Remove what the source kept for people long enough (keep_uploaded). Called about once an hour."""
         ...
 
 

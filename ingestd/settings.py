@@ -32,12 +32,12 @@ class UploadSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InspectSettings:
+class PreparationSettings:
     """How documents are looked at, and the limits of each process that does it."""
 
-    level: Literal["light", "full"] = "full"
+    inspect: Literal["light", "full"] = "full"
     workers: int = 2
-    memory: int = 1024 * MEGABYTE
+    memory: int = 1000 * MEGABYTE
     cpu: timedelta = timedelta(seconds=10)
     wall: timedelta = timedelta(seconds=20)
     max_pixels: int = 100_000_000
@@ -97,7 +97,7 @@ class LogSettings:
 class Settings:
     storage: StorageSettings
     uploads: UploadSettings = field(default_factory=UploadSettings)
-    inspect: InspectSettings = field(default_factory=InspectSettings)
+    preparation: PreparationSettings = field(default_factory=PreparationSettings)
     log: LogSettings = field(default_factory=LogSettings)
     targets: Mapping[str, ConcurImageV1Settings] = field(default_factory=dict)
     folders: tuple[FolderSettings, ...] = ()

@@ -1,0 +1,129 @@
+# What a developer types; `make` alone lists it. Nothing is needed before but Python 3.11, make and git: as root
+# on Debian, the targets install the packages that are missing; anywhere else one message names them.
+#
+#   make PYTHON=/usr/bin/python3.12 ...   another interpreter for .venv (after `make clean`)
+#   make test ARGS="-k settle -x"         more words for pytest (also with torture)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PYTHON ?=
+ARGS ?=
+
+.PHONY: help demo test lint torture clean packages-demo packages-test packages-torture
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+demo: packages-demo $(INSTALLED) ## receipts of every kind through a local sandbox, in under a minute
+	@$(BIN)/ingestd demo
+
+test: packages-test lint ## everything a change must pass: lint, then the tests, with branch coverage
+	@$(BIN)/python -m pytest --ignore=tests/torture --numprocesses=2 --dist=worksteal --no-skips \
+		--cov --cov-report=term $(ARGS)
+
+lint: packages-demo $(INSTALLED) ## format, ruff, import floors, mypy --strict
+	@$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+torture: packages-torture $(INSTALLED) ## kills, crash points and power cuts by the hundred; wants root
+	@$(BIN)/python -m pytest tests/torture -v -rs --timeout=3600 $(ARGS)
+
+clean: ## remove .venv and everything that is built or cached
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is brought to its pinned version first, because the one Debian 12 puts into a venv does not know --group.
+$(INSTALLED): pyproject.toml constraints.txt | packages-demo
+	@echo "Installing ingestd into $(VENV) (once, about a minute)" >&2
+	$(find_python)
+	if ! $(BIN)/python -c 'import pip' 2>/dev/null; then "$$python" -m venv --clear $(VENV); fi
+	pip=($(BIN)/python -m pip --disable-pip-version-check --quiet)
+	"$${pip[@]}" install --upgrade --constraint constraints.txt pip setuptools
+	PYTHONWARNINGS=ignore::UserWarning "$${pip[@]}" install \
+		--constraint constraints.txt --build-constraint constraints.txt --editable . --group dev
+	touch $@
+
+# --- packages of the system ---------------------------------------------------------------------------------
+
+packages-demo:
+	@$(find_python)
+	missing=()
+	$(need_python)
+	$(install_missing)
+
+# The ledger is tested on a real PostgreSQL too, and systemd's own tools judge the unit file.
+packages-test:
+	@$(find_python)
+	missing=()
+	$(need_python)
+	$(need_postgresql)
+	type -P systemd-analyze systemd-sysusers >/dev/null || missing+=(systemd)
+	$(install_missing)
+
+packages-torture:
+	@$(find_python)
+	missing=()
+	$(need_python)
+	$(need_postgresql)
+	type -P strace >/dev/null || missing+=(strace)
+	PATH="$$PATH:/usr/sbin:/sbin"
+	type -P mkfs.ext4 >/dev/null || missing+=(e2fsprogs)
+	type -P losetup mount >/dev/null || missing+=(mount)
+	type -P setpriv unshare >/dev/null || missing+=(util-linux)
+	$(install_missing)
+
+# python: the first interpreter that is new enough and can make a venv (Debian packs ensurepip separately).
+define find_python
+python=
+for candidate in $(or $(PYTHON),python3 python3.11 python3.12 python3.13 /usr/bin/python3); do
+	if "$$candidate" -c 'import ensurepip, sqlite3, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+		python="$$candidate"
+		break
+	fi
+done
+endef
+
+define need_python
+if [[ -z "$$python" ]] && ! $(BIN)/python -c 'import pip' 2>/dev/null; then missing+=(python3 python3-venv); fi
+endef
+
+define need_postgresql
+if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v initdb >/dev/null; then
+	missing+=(postgresql)
+fi
+endef
+
+# A failing `apt-get update` is not the end: a foreign source may be down while Debian's own answer.
+# policy-rc.d is Debian's way to keep an installation from starting services (here: a PostgreSQL nobody asked for).
+define install_missing
+if (( $${#missing[@]} )); then
+	if (( EUID )) || ! command -v apt-get >/dev/null; then
+		echo "Missing: $${missing[*]} (Debian's names). Install: sudo apt-get install $${missing[*]}" >&2
+		exit 1
+	fi
+	echo "Installing $${missing[*]}" >&2
+	export DEBIAN_FRONTEND=noninteractive
+	log="$$(mktemp)" policy=
+	trap 'rm -f "$$log" $$policy' EXIT
+	if [[ ! -e /usr/sbin/policy-rc.d ]]; then
+		policy=/usr/sbin/policy-rc.d
+		printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+		chmod 755 /usr/sbin/policy-rc.d
+	fi
+	apt-get update -o Acquire::Retries=3 &>"$$log" || true
+	if ! apt-get install -y --no-install-recommends -o Acquire::Retries=3 "$${missing[@]}" &>>"$$log"; then
+		cat "$$log" >&2
+		exit 1
+	fi
+fi
+endef

@@ -1,0 +1,184 @@
+"""Commands that run something: run, check, sandbox, demo."""
+
+import asyncio
+import re
+import signal
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ingestd.cli.rendering import destined, local_moment
+from ingestd.cli.session import ConfigOption, act_as_owner, configured, with_reader
+from ingestd.configfile import find_configuration, load_configuration
+from ingestd.domain.errors import ConfigurationError
+from ingestd.domain.receipt import Receipt
+from ingestd.domain.states import SETTLED
+from ingestd.interfaces import LedgerReader
+from ingestd.pipeline import RunResult
+from ingestd.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(check)
+    app.command()(sandbox)
+    app.command()(demo)
+
+
+def run(
+    config: ConfigOption = None,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="End when everything that is there is done.")
+    ] = False,
+    wait: Annotated[
+        str, typer.Option(metavar="DURATION", help="With --until-idle: wait so long for retries and sources.")
+    ] = "30s",
+) -> None:
+    """Watch the folders and upload what arrives, until stopped (SIGTERM or Ctrl-C).
+
+    \b
+    ingestd run                          the daemon, as the systemd unit starts it
+    ingestd run --until-idle             once through everything, for cron
+    ingestd run --until-idle --wait 5m   be patient with a slow target
+
+    With --until-idle the exit code is 0 when all is done, 3 when receipts of this run need a person or still
+    wait, 1 when something stayed broken for longer than the wait.
+    """
+    from ingestd.assembly import check_places, check_secrets
+    from ingestd.daemon import exit_code, run_daemon
+    from ingestd.logs import Observers, open_logs
+
+    patience = _duration("--wait", wait)
+    settings = configured(config)
+    findings = check_secrets(settings) + check_places(settings, folders=until_idle)
+    if findings.problems:
+        raise ConfigurationError(findings.problems)
+    logs = open_logs(settings.log)
+    if not until_idle:
+        run_daemon(settings, logs)
+        return
+    from ingestd.cli.progress import RunProgress
+
+    with RunProgress(_backlog(settings)) as progress:
+        observer = progress if progress.on_terminal else Observers(logs, progress)
+        result = run_daemon(settings, observer, until_idle=patience)
+    _tell(result)
+    raise typer.Exit(exit_code(result))
+
+
+def check(
+    config: ConfigOption = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also ask each target if it answers and takes the token.")
+    ] = False,
+) -> None:
+    """Check the configuration without running: keys, tokens, folders, storage. Uploads nothing.
+
+    \b
+    ingestd check
+    ingestd check --config /etc/ingestd/ingestd.toml --online
+    """
+    from ingestd.assembly import Findings, ask_targets, check_places, check_secrets
+
+    settings = load_configuration(find_configuration(config))
+    # Tokens are read as the caller (systemd reads them as root), folders are tried as the owner.
+    findings = check_secrets(settings)
+    if online and not findings.problems:
+        findings += Findings(tuple(asyncio.run(ask_targets(settings))))
+    act_as_owner(settings.storage.directory)
+    findings += check_places(settings, folders=True)
+    for warning in findings.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    if findings.problems:
+        raise ConfigurationError(findings.problems)
+    counts = f"{len(settings.folders)} folder(s), {len(settings.targets)} target(s)"
+    answers = " The targets answer." if online else ""
+    typer.echo(f"The configuration is good: {counts}, {len(settings.routes)} route(s).{answers}")
+
+
+def sandbox(
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1; 0 picks a free one.", min=0, max=65535)
+    ] = 8085,
+) -> None:
+    """Run a local stand-in for SAP Concur: no account, nothing leaves this machine.
+
+    Any token is good except bad-* and expired-*; any ID exists except unknown-*; an ID like fail-503 or
+    timeout plays that fault. Open the address it prints for all of it.
+
+    \b
+    ingestd sandbox
+    curl -s http://127.0.0.1:8085/_sandbox/images
+    """
+    from ingestd.sandbox import serve
+
+    async def serving() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve(port=port, ready=lambda url: typer.echo(f"The sandbox listens on {url}"), stop=stop)
+
+    try:
+        asyncio.run(serving())
+    except OSError as error:
+        raise ConfigurationError(
+            [f"--port {port}: can't listen on 127.0.0.1:{port} ({error.strerror}); choose another, or 0"]
+        ) from None
+
+
+def demo(
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--directory", "-d", metavar="DIR", help="Where to play. [default: a new ./ingestd-demo-…]"
+        ),
+    ] = None,
+) -> None:
+    """Show the whole way on real files, with a local sandbox: no account needed, under a minute.
+
+    Makes receipts good and bad, drops them into a watched folder while the daemon runs, and shows where each
+    one ended. Everything stays in the folder for looking.
+    """
+    from ingestd.cli.demo import play
+
+    raise typer.Exit(play(directory))
+
+
+def _duration(option: str, text: str) -> timedelta:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text.strip())
+    if match is None:
+        raise ConfigurationError([f'{option} {text}: write a duration like "30s", "5m" or "1h"'])
+    return timedelta(seconds=float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2]])
+
+
+def _backlog(settings: Settings) -> int:
+    """Receipts that were waiting before this run; 0 for a ledger that does not exist yet."""
+    from ingestd.assembly import ledger_exists
+
+    async def ask(reader: LedgerReader) -> int:
+        counts = await reader.counts()
+        return sum(count for state, count in counts.items() if state not in SETTLED)
+
+    return with_reader(settings, ask) if ledger_exists(settings) else 0
+
+
+def _tell(result: RunResult) -> None:
+    """What a person or a cron mail should read at the end of a run."""
+    for trouble in result.trouble:
+        typer.echo(f"ingestd: {trouble}", err=True)
+    _name(result.people, "need a person: `ingestd show ID` says what to do")
+    _name(result.waiting, "wait for a later attempt and stay in the ledger")
+
+
+def _name(receipts: Sequence[Receipt], what: str) -> None:
+    if receipts:
+        typer.echo(f"{len(receipts)} receipt(s) {what}", err=True)
+    for receipt in receipts[:20]:
+        due = f", due {local_moment(receipt.due_at)}" if str(receipt.state) == "ready" else ""
+        line = f"  {receipt.id}  {receipt.path} -> {destined(receipt)}: {receipt.state}{due}"
+        typer.echo(line + (f": {receipt.reason}" if receipt.reason else ""), err=True)
+    if len(receipts) > 20:
+        typer.echo(f"  … and {len(receipts) - 20} more: `ingestd list`", err=True)

@@ -1,0 +1,115 @@
+"""`ingestd show`: everything known about one receipt: its state, what to do, its history and its attempts."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ingestd.cli.rendering import (
+    attempt_json,
+    destined,
+    history_json,
+    local_moment,
+    print_json,
+    receipt_json,
+)
+from ingestd.cli.session import ConfigOption, JsonOption, configured, with_reader
+from ingestd.domain.errors import UnknownReceipt
+from ingestd.domain.receipt import Attempt, Receipt
+from ingestd.domain.states import State
+from ingestd.interfaces import HistoryEntry, LedgerReader
+
+NEXT = {
+    State.RECEIVED: "Nothing: it will be checked when `ingestd run` runs.",
+    State.READY: "Nothing: it will be uploaded when it is due and `ingestd run` runs.",
+    State.CLAIMED: "Nothing: it is about to be uploaded.",
+    State.UPLOADING: "Nothing: it is being uploaded.",
+    State.HELD: "Decide: `ingestd retry {id}` (add --to TARGET:SLOT if it had no route), "
+    "or `ingestd drop {id}`.",
+    State.UNCONFIRMED: "Look in the target if the image is there. "
+    "If so: `ingestd confirm {id} --image-id ID`. If not: `ingestd retry {id}`.",
+    State.REJECTED: "Send a better file, or `ingestd retry {id}` if the reason is gone, "
+    "or `ingestd drop {id}`.",
+    State.FAILED: "Remove the cause, then `ingestd retry {id}`; or `ingestd drop {id}`.",
+    State.UPLOADED: "Nothing: done.",
+    State.DROPPED: "Nothing: a person decided that it is not wanted.",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(show)
+
+
+def show(
+    receipt_id: Annotated[
+        str, typer.Argument(metavar="ID", help="A receipt's ID, or its first 8+ characters.")
+    ],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell everything about one receipt: where it is, why, and what to do.
+
+    \b
+    ingestd show 019a6b3c-5d1e
+    ingestd show 019a6b3c-5d1e --json
+    """
+    settings = configured(config)
+
+    async def ask(reader: LedgerReader) -> tuple[Receipt, Sequence[HistoryEntry], Sequence[Attempt]]:
+        receipt = await found(reader, receipt_id)
+        return receipt, await reader.history(receipt.id), await reader.attempts(receipt.id)
+
+    receipt, history, attempts = with_reader(settings, ask)
+    if as_json:
+        print_json(
+            {
+                **receipt_json(receipt),
+                "history": [history_json(entry) for entry in history],
+                "tries": [attempt_json(attempt) for attempt in attempts],
+            }
+        )
+    else:
+        _tell(receipt, history, attempts)
+
+
+async def found(reader: LedgerReader, receipt_id: str) -> Receipt:
+    """The receipt with this ID or beginning. Raises UnknownReceipt."""
+    receipt = await reader.get(receipt_id)
+    if receipt is None:
+        raise UnknownReceipt(f"there is no single receipt {receipt_id!r}; `ingestd list` shows their IDs")
+    return receipt
+
+
+def _tell(receipt: Receipt, history: Sequence[HistoryEntry], attempts: Sequence[Attempt]) -> None:
+    say = typer.echo
+    say(f"receipt    {receipt.id}")
+    say(f"state      {receipt.state}")
+    if receipt.reason:
+        say(f"reason     {receipt.reason}")
+    say(f"next       {NEXT[receipt.state].format(id=receipt.id)}")
+    say(f"file       {receipt.path}  (from {receipt.source})")
+    say(f"slot       {destined(receipt)}" + (f"  as {receipt.account}" if receipt.account else ""))
+    say(f"image ID   {receipt.image_id or '-'}")
+    if receipt.image is not None:
+        image = receipt.image
+        say(f"sent as    {image.mime_type}, {image.size:,} bytes, {image.pages} page(s)")
+    say(f"sha256     {receipt.sha256}")
+    for key, value in receipt.fields.items():
+        say(f"{key:<10} {value}")
+    if receipt.state is State.READY:
+        say(f"due        {local_moment(receipt.due_at)}")
+    say("\nhistory")
+    for entry in history:
+        reason = f"  {entry.reason}" if entry.reason else ""
+        say(f"  {local_moment(entry.at)}  {entry.event:<10} -> {entry.after:<12} by {entry.actor}{reason}")
+    if attempts:
+        say("\nattempts")
+    for attempt in attempts:
+        answer = f"HTTP {attempt.status}" if attempt.status else "no answer"
+        say(
+            f"  {attempt.number}. {local_moment(attempt.started_at)}  {attempt.outcome or 'open'}  ({answer})"
+        )
+        if attempt.correlation_id:
+            say(f"     correlation ID {attempt.correlation_id}")
+        if attempt.message:
+            say(f"     {attempt.message}")

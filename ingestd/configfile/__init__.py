@@ -1,0 +1,89 @@
+"""The configuration file: TOML to Settings. Unknown keys are errors, and all problems are shown at once,
+each with its key path and what to do.
+
+`tables` gives the form (pydantic), `contradictions` the checks that need two keys.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ingestd.configfile.contradictions import contradictions
+from ingestd.configfile.tables import File
+from ingestd.domain.errors import ConfigurationError
+from ingestd.settings import Settings
+
+SEARCH_PATH = ("ingestd.toml", "/etc/ingestd/ingestd.toml")
+
+
+def find_configuration(given: Path | None) -> Path:
+    """The file to use: --config, $INGESTD_CONFIG, ./ingestd.toml, /etc/ingestd/ingestd.toml.
+
+    Raises ConfigurationError when there is none.
+    """
+    named = given or (Path(os.environ["INGESTD_CONFIG"]) if os.environ.get("INGESTD_CONFIG") else None)
+    if named is not None:
+        return named
+    for candidate in map(Path, SEARCH_PATH):
+        if candidate.exists():
+            return candidate
+    raise ConfigurationError(
+        [
+            "no configuration found: there is no ./ingestd.toml and no /etc/ingestd/ingestd.toml. "
+            "Name one with --config FILE or $INGESTD_CONFIG; `ingestd demo` needs none."
+        ]
+    )
+
+
+def load_configuration(path: Path) -> Settings:
+    """Reads and checks a configuration file. Raises ConfigurationError listing every problem."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError([f"{path}: there is no such file"]) from None
+    except OSError as error:
+        raise ConfigurationError([f"{path}: can't be read: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{path}: is not valid TOML: {error}"]) from None
+    return parse_configuration(data, base=path.resolve().parent, origin=str(path))
+
+
+def parse_configuration(data: Mapping[str, Any], *, base: Path, origin: str) -> Settings:
+    """The settings of a parsed TOML document; `origin` begins every message."""
+    try:
+        file = File.model_validate(data)
+    except ValidationError as error:
+        problems = [_problem(dict(e)) for e in error.errors(include_url=False)]
+        raise ConfigurationError([f"{origin}: {problem}" for problem in problems]) from None
+    settings = file.settings(base)
+    problems = list(contradictions(settings))
+    if problems:
+        raise ConfigurationError([f"{origin}: {problem}" for problem in problems])
+    return settings
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """One pydantic error as: key path: what is wrong and what to write."""
+    path = ""
+    for part in error["loc"]:
+        path += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    path = path.removesuffix(".[key]")
+    kind, message = error["type"], str(error["msg"]).removeprefix("Input ").removeprefix("Value error, ")
+    match kind:
+        case "extra_forbidden":
+            return f"{path}: there is no such key; see config/ingestd.toml for those there are"
+        case "missing":
+            return f"{path}: is missing"
+        case "string_pattern_mismatch":
+            return f"{path}: {error['input']!r} is no name; use letters, digits, - and _, at most 64"
+        case _:
+            return f"{path}: {message.replace('should be', 'must be')} (found {_shown(error['input'])})"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

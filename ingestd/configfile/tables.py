@@ -1,0 +1,216 @@
+"""The form of the configuration file: one pydantic table for each TOML table, with every default.
+
+Relative paths count from the file's directory, secrets given by bare name are looked for in
+$CREDENTIALS_DIRECTORY first.
+"""
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from ingestd.domain.retry import RetryPolicy
+from ingestd.domain.routing import Repeat, Route
+from ingestd.settings import (
+    MEGABYTE,
+    ConcurImageV1Settings,
+    FolderSettings,
+    LogSettings,
+    PreparationSettings,
+    Secret,
+    Settings,
+    StorageSettings,
+    UploadSettings,
+)
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
+_SIZE_UNITS = {
+    "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)")
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        return round(float(match[1]) * _SIZE_UNITS[match[2] or "B"])
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError('write a size like "10MB", "512KiB" or a number of bytes')
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]])
+    raise ValueError('write a duration like "2s", "15m", "1h" or "90d"')
+
+
+def _polling(value: object) -> object:
+    if isinstance(value, bool) or value == "auto":
+        return value
+    raise ValueError('write true, false or "auto"')
+
+
+Size = Annotated[int, BeforeValidator(_size)]
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Polling = Annotated[bool | Literal["auto"], BeforeValidator(_polling)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Storage(_Table):
+    directory: str | None = None
+    ledger: str | None = None
+    keep: Duration = timedelta(days=90)
+    max_size: Size | None = None
+    min_free: Size = 200 * MEGABYTE
+
+    def settings(self, base: Path) -> StorageSettings:
+        state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+        directory = base / self.directory if self.directory else Path(state or "ingestd-data").absolute()
+        return StorageSettings(
+            directory=directory,
+            ledger=self.ledger,
+            keep=self.keep,
+            max_size=self.max_size,
+            min_free=self.min_free,
+        )
+
+
+class _Uploads(_Table):
+    workers: Annotated[int, Field(ge=1, le=256)] = 8
+    grace: Duration = timedelta(seconds=30)
+
+
+class _Preparation(_Table):
+    inspect: Literal["light", "full"] = "full"
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    memory: Size = 1000 * MEGABYTE
+    cpu: Duration = timedelta(seconds=10)
+    wall: Duration = timedelta(seconds=20)
+    max_pixels: Positive = 100_000_000
+
+
+class _Log(_Table):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class _Retry(_Table):
+    first: Duration = timedelta(seconds=2)
+    ceiling: Duration = timedelta(minutes=15)
+    unavailable: Duration = timedelta(minutes=5)
+    attempts: Positive = 12
+
+
+class _Account(_Table):
+    token_file: str | None = None
+
+
+class _Target(_Table):
+    kind: Literal["concur-image-v1"]
+    url: str
+    authorization: Literal["Bearer", "OAuth"] = "Bearer"
+    token_file: str | None = None
+    on_unconfirmed: Literal["hold", "retry"] = "hold"
+    timeout: Duration = timedelta(seconds=60)
+    max_bytes: Size = 10 * MEGABYTE
+    retry: _Retry = Field(default_factory=_Retry)
+    accounts: dict[Name, _Account] = Field(default_factory=dict)
+
+    def settings(self, name: str, base: Path) -> ConcurImageV1Settings:
+        return ConcurImageV1Settings(
+            name=name,
+            url=self.url.rstrip("/"),
+            authorization=self.authorization,
+            token=_secret(self.token_file, base, name),
+            accounts={a: _secret(t.token_file, base, name, a) for a, t in self.accounts.items()},
+            on_unconfirmed=self.on_unconfirmed,
+            timeout=self.timeout,
+            max_bytes=self.max_bytes,
+            retry=RetryPolicy(**self.retry.model_dump()),
+        )
+
+
+class _Folder(_Table):
+    name: Name
+    path: str
+    settle: Duration = timedelta(seconds=2)
+    settle_incomplete: Duration = timedelta(seconds=10)
+    rescan: Duration = timedelta(seconds=60)
+    polling: Polling = "auto"
+    recursive: bool = True
+    max_size: Size = 200 * MEGABYTE
+    uploaded: bool = True
+    rejected: bool = True
+    keep_uploaded: Duration = timedelta(days=30)
+
+    def settings(self, base: Path) -> FolderSettings:
+        return FolderSettings(**{**self.model_dump(), "path": base / self.path})
+
+
+class _Route(_Table):
+    send: str
+    source: str | None = None
+    path: str | None = None
+    filename: str | None = None
+    from_: str | None = Field(default=None, alias="from")
+    address: str | None = None
+    subject: str | None = None
+    as_: Name | None = Field(default=None, alias="as")
+    repeat: Literal["sighting", "upload"] = "sighting"
+
+    def settings(self) -> Route:
+        patterns = {
+            "source": self.source,
+            "path": self.path,
+            "filename": self.filename,
+            "from": self.from_,
+            "address": self.address,
+            "subject": self.subject,
+        }
+        return Route(
+            send=self.send,
+            patterns={name: pattern for name, pattern in patterns.items() if pattern is not None},
+            account=self.as_,
+            repeat=Repeat(self.repeat),
+        )
+
+
+class File(_Table):
+    storage: _Storage = Field(default_factory=_Storage)
+    uploads: _Uploads = Field(default_factory=_Uploads)
+    preparation: _Preparation = Field(default_factory=_Preparation)
+    log: _Log = Field(default_factory=_Log)
+    targets: dict[Name, _Target] = Field(default_factory=dict)
+    folders: list[_Folder] = Field(default_factory=list)
+    routes: list[_Route] = Field(default_factory=list)
+
+    def settings(self, base: Path) -> Settings:
+        return Settings(
+            storage=self.storage.settings(base),
+            uploads=UploadSettings(**self.uploads.model_dump()),
+            preparation=PreparationSettings(**self.preparation.model_dump()),
+            log=LogSettings(**self.log.model_dump()),
+            targets={name: target.settings(name, base) for name, target in self.targets.items()},
+            folders=tuple(folder.settings(base) for folder in self.folders),
+            routes=tuple(route.settings() for route in self.routes),
+        )
+
+
+def _secret(given: str | None, base: Path, *names: str) -> Secret:
+    """A file by path or credential name; without one, INGESTD_<TARGET>[_<ACCOUNT>]_TOKEN."""
+    if given is None:
+        return Secret(environment="_".join(["INGESTD", *names, "TOKEN"]).upper().replace("-", "_"))
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and "/" not in given and (Path(credentials) / given).exists():
+        return Secret(file=Path(credentials) / given)
+    return Secret(file=base / given)

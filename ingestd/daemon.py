@@ -1,0 +1,149 @@
+"""The daemon: signals, what the service manager is told, and exit codes.
+
+SIGTERM and SIGINT ask for the soft stop; a second one ends at once. sd_notify(3) speaks READY, STATUS,
+STOPPING and WATCHDOG; the watchdog is fed from the event loop, so a loop that hangs is restarted.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+
+from ingestd.assembly import House, assemble, new_offload
+from ingestd.domain.states import NEEDS_PERSON, State
+from ingestd.interfaces import Observer
+from ingestd.offload.pool import Offload
+from ingestd.pipeline import RunResult
+from ingestd.settings import Settings
+
+DONE, BROKEN, USAGE, NEEDS_ATTENTION = 0, 1, 2, 3
+"""Exit codes: all done; broken; usage or configuration; done, but receipts wait or need a person."""
+
+STATUS_EVERY = timedelta(seconds=5)
+
+
+def run_daemon(
+    settings: Settings,
+    observer: Observer,
+    *,
+    until_idle: timedelta | None = None,
+    ready: Callable[[House], None] | None = None,
+) -> RunResult:
+    """Runs until stopped (or idle). Raises what broke, ConfigurationError and LedgerLocked among it."""
+    with new_offload(settings) as offload:
+        return asyncio.run(_run(settings, observer, offload, until_idle, ready))
+
+
+def exit_code(result: RunResult) -> int:
+    if result.trouble:
+        return BROKEN
+    return NEEDS_ATTENTION if result.people or result.waiting else DONE
+
+
+class ServiceManager:
+    """Tells systemd how we are, by sd_notify(3). Does nothing when nobody asked ($NOTIFY_SOCKET unset)."""
+
+    def __init__(self) -> None:
+        address = os.environ.get("NOTIFY_SOCKET", "")
+        self._socket: socket.socket | None = None
+        if address:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.connect("\0" + address[1:] if address[0] == "@" else address)
+            self._socket.setblocking(False)
+
+    @property
+    def listens(self) -> bool:
+        return self._socket is not None
+
+    @property
+    def watchdog(self) -> timedelta | None:
+        """How often to feed the watchdog: a third of what the manager allows."""
+        allowed = int(os.environ.get("WATCHDOG_USEC", "0"))
+        meant_for_us = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        return timedelta(microseconds=allowed) / 3 if allowed and meant_for_us and self.listens else None
+
+    def tell(self, *lines: str) -> None:
+        if self._socket is not None:
+            try:
+                self._socket.send("\n".join(lines).encode())
+            except BlockingIOError:
+                pass  # a manager too busy to listen hears the next one
+            except OSError:
+                self._socket = None  # the manager is gone; nobody is left to tell
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+
+async def _run(
+    settings: Settings,
+    observer: Observer,
+    offload: Offload,
+    until_idle: timedelta | None,
+    ready: Callable[[House], None] | None,
+) -> RunResult:
+    manager = ServiceManager()
+    try:
+        async with assemble(settings, observer, offload) as house:
+            _obey_signals(house, manager, observer)
+            talk = [
+                asyncio.create_task(_feed_watchdog(manager), name="watchdog"),
+                asyncio.create_task(_tell_status(manager, house), name="status"),
+            ]
+            observer.note("run.started", version=house.version, folders=sorted(house.sources))
+            manager.tell("READY=1")
+            if ready is not None:
+                ready(house)
+            try:
+                result = await house.pipeline.run(until_idle=until_idle)
+            finally:
+                for task in talk:
+                    task.cancel()
+                await asyncio.gather(*talk, return_exceptions=True)
+            observer.note("run.stopped", trouble="; ".join(result.trouble))
+            return result
+    finally:
+        manager.tell("STOPPING=1")
+        manager.close()
+
+
+def _obey_signals(house: House, manager: ServiceManager, observer: Observer) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        if asked and task is not None:
+            observer.note("run.aborted", level="warning")
+            task.cancel()
+            return
+        asked = True
+        observer.note("run.stopping")
+        manager.tell("STOPPING=1", "STATUS=finishing what began")
+        house.pipeline.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+async def _feed_watchdog(manager: ServiceManager) -> None:
+    pause = manager.watchdog
+    while pause is not None:
+        manager.tell("WATCHDOG=1")
+        await asyncio.sleep(pause.total_seconds())
+
+
+async def _tell_status(manager: ServiceManager, house: House) -> None:
+    while manager.listens:
+        counts = await house.reader.counts()
+        people = sum(counts[state] for state in NEEDS_PERSON)
+        settled = people + counts[State.UPLOADED] + counts[State.DROPPED]
+        waiting = sum(counts.values()) - settled
+        words = [f"{waiting} waiting", f"{counts[State.UPLOADED]} uploaded", f"{people} need a person"]
+        words += house.pipeline.trouble
+        manager.tell("STATUS=" + "; ".join(words).replace("\n", " "))
+        await asyncio.sleep(STATUS_EVERY.total_seconds())

@@ -1,0 +1,209 @@
+"""Who holds which receipt: reservations for preparation, claims, leases, and taking over from the dead.
+
+FOR UPDATE SKIP LOCKED lets nodes on PostgreSQL pass each other by; SQLite has one writer and needs no such
+words, so SQLAlchemy leaves them out there.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, not_, or_, select, update
+
+from ingestd.domain.document import Document, Instant
+from ingestd.domain.receipt import NO_TARGET, Receipt
+from ingestd.domain.retry import later
+from ingestd.domain.states import OWNED, Event, State
+from ingestd.interfaces import Recovered, Work
+from ingestd.ledger.attempts import lose_orphan
+from ingestd.ledger.rows import STORED_COLUMNS, document
+from ingestd.ledger.schema import documents, feedback, receipt_documents, receipts
+from ingestd.ledger.transaction import Operation, Transaction
+from ingestd.ledger.transitions import (
+    DAEMON,
+    advanced,
+    fenced_many,
+    fenced_update,
+    fetch,
+    record,
+    requeue,
+    transition,
+)
+
+
+def take_received(*, owner: str, lease: timedelta, limit: int, now: Instant) -> Operation[Sequence[Work]]:
+    def run(tx: Transaction) -> Sequence[Work]:
+        until = later(now, lease)
+        found = fetch(tx, _RECEIVED, {"now": now, "limit": limit})
+        taken = [receipt.changed(owner=owner, lease_until=until) for receipt in found]
+        fenced_many(tx, _RESERVE, [(r, {"owner": owner, "lease_until": until}) for r in taken])
+        originals = _documents_of(tx, [receipt.id for receipt in taken])
+        return [Work(receipt=r, documents=tuple(originals[r.id])) for r in taken]
+
+    return run
+
+
+def claim(
+    *,
+    owner: str,
+    lease: timedelta,
+    limit: int,
+    now: Instant,
+    closed: Collection[tuple[str, str | None]],
+) -> Operation[Sequence[Receipt]]:
+    def run(tx: Transaction) -> Sequence[Receipt]:
+        until = later(now, lease)
+        statement = _READY.where(not_(_any_of(closed))) if closed else _READY
+        moved = []
+        for before in fetch(tx, statement, {"now": now, "limit": limit}):
+            after = advanced(
+                before, Event.CLAIM, now=now, actor=owner, note=None, owner=owner, lease_until=until
+            )
+            record(tx, before, after, Event.CLAIM, actor=owner, note=None)
+            moved.append((before, after))
+        fenced_many(tx, _CLAIM, [(b, {name: getattr(a, name) for name in _CLAIMED}) for b, a in moved])
+        return [after for _, after in moved]
+
+    return run
+
+
+def release(*, owner: str, now: Instant) -> Operation[int]:
+    def run(tx: Transaction) -> int:
+        reserved = tx.change(_UNRESERVE_OWN, {"b_owner": owner})
+        claimed = fetch(tx, _CLAIMED_BY, {"owner": owner})
+        for before in claimed:
+            transition(tx, before, Event.RELEASE, now=now, actor=owner)
+        return reserved + len(claimed)
+
+    return run
+
+
+def renew(*, owner: str, lease: timedelta, now: Instant) -> Operation[None]:
+    def run(tx: Transaction) -> None:
+        tx.change(_RENEW, {"b_owner": owner, "until": later(now, lease)})
+
+    return run
+
+
+def recover(*, now: Instant, everything: bool) -> Operation[Recovered]:
+    def run(tx: Transaction) -> Recovered:
+        released = lost = 0
+        for before in fetch(tx, _ORPHANED_ALL if everything else _ORPHANED, {"now": now}):
+            if before.state is State.CLAIMED:
+                transition(tx, before, Event.RELEASE, now=now, actor=DAEMON, note="its owner is gone")
+                released += 1
+            else:
+                lose_orphan(tx, before, now=now)
+                lost += 1
+        tx.change(_UNRESERVE_ALL if everything else _UNRESERVE_EXPIRED, {"now": now})
+        return Recovered(released=released, lost=lost)
+
+    return run
+
+
+def clamp_due(*, latest: Instant) -> Operation[int]:
+    def run(tx: Transaction) -> int:
+        tx.change(_CLAMP_FEEDBACK, {"latest": latest})
+        return tx.change(_CLAMP, {"latest": latest})
+
+    return run
+
+
+def requeue_unconfirmed(*, target: str, now: Instant) -> Operation[int]:
+    """Attempts are not set to 0: only a person's requeue starts afresh."""
+
+    def run(tx: Transaction) -> int:
+        due = fetch(tx, _UNCONFIRMED_DUE, {"target": target, "now": now})
+        for before in due:
+            note = "uploaded again, as on_unconfirmed says"
+            requeue(tx, before, now=now, actor=DAEMON, reason=note, attempts=before.attempts)
+        return len(due)
+
+    return run
+
+
+def _any_of(pairs: Collection[tuple[str, str | None]]) -> ColumnElement[bool]:
+    """IS NOT DISTINCT FROM, because the account may be NULL, and NULL = NULL isn't true."""
+    return or_(
+        *(
+            and_(receipts.c.target == target, receipts.c.account.is_not_distinct_from(account))
+            for target, account in sorted(pairs, key=lambda pair: (pair[0], pair[1] or ""))
+        )
+    )
+
+
+def _documents_of(tx: Transaction, receipt_ids: Sequence[str]) -> dict[str, list[Document]]:
+    found: dict[str, list[Document]] = {receipt_id: [] for receipt_id in receipt_ids}
+    if found:
+        tx.flush()
+        for row in tx.execute(_DOCUMENTS, {"ids": receipt_ids}):
+            found[row.receipt_id].append(document(row, tx.spool_path))
+    return found
+
+
+def _oldest_first(*conditions: ColumnElement[bool]) -> Select[tuple[object, ...]]:
+    """Receipts that are due, longest due first, locked; those another node has locked are passed by."""
+    return (
+        select(*STORED_COLUMNS)
+        .where(*conditions)
+        .order_by(receipts.c.due_at, receipts.c.id)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _expired() -> ColumnElement[bool]:
+    return receipts.c.lease_until <= bindparam("now")
+
+
+_RECEIVED = _oldest_first(
+    receipts.c.state == State.RECEIVED.value, or_(receipts.c.owner.is_(None), _expired())
+).limit(bindparam("limit"))
+_RESERVE = fenced_update("owner", "lease_until")
+_READY = _oldest_first(
+    receipts.c.state == State.READY.value,
+    receipts.c.due_at <= bindparam("now"),
+    receipts.c.target != NO_TARGET,
+).limit(bindparam("limit"))
+_CLAIMED = ("state", "version", "head", "updated_at", "owner", "lease_until")
+_CLAIM = fenced_update(*_CLAIMED)
+_CLAIMED_BY = _oldest_first(receipts.c.owner == bindparam("owner"), receipts.c.state == State.CLAIMED.value)
+_ORPHANED_ALL = _oldest_first(
+    receipts.c.owner.is_not(None), receipts.c.state.in_([state.value for state in OWNED])
+)
+_ORPHANED = _ORPHANED_ALL.where(_expired())
+_UNRESERVE = (
+    update(receipts)
+    .where(receipts.c.owner.is_not(None), receipts.c.state == State.RECEIVED.value)
+    .values(owner=None, lease_until=None)
+)
+_UNRESERVE_ALL = _UNRESERVE
+_UNRESERVE_EXPIRED = _UNRESERVE.where(_expired())
+_UNRESERVE_OWN = _UNRESERVE.where(receipts.c.owner == bindparam("b_owner"))
+_RENEW = (
+    update(receipts).where(receipts.c.owner == bindparam("b_owner")).values(lease_until=bindparam("until"))
+)
+_WAITING = [state.value for state in (State.RECEIVED, State.READY, State.UNCONFIRMED)]
+_CLAMP = (
+    update(receipts)
+    .where(receipts.c.state.in_(_WAITING), receipts.c.due_at > bindparam("latest"))
+    .values(due_at=bindparam("latest"))
+)
+_CLAMP_FEEDBACK = (
+    update(feedback).where(feedback.c.due_at > bindparam("latest")).values(due_at=bindparam("latest"))
+)
+_UNCONFIRMED_DUE = _oldest_first(
+    receipts.c.state == State.UNCONFIRMED.value,
+    receipts.c.target == bindparam("target"),
+    receipts.c.due_at <= bindparam("now"),
+)
+_DOCUMENTS = (
+    select(
+        receipt_documents.c.receipt_id,
+        documents.c.filename,
+        documents.c.size,
+        documents.c.sha256,
+        documents.c.declared_type,
+    )
+    .join(documents, receipt_documents.c.document_id == documents.c.id)
+    .where(receipt_documents.c.receipt_id.in_(bindparam("ids", expanding=True)))
+    .order_by(receipt_documents.c.receipt_id, receipt_documents.c.position)
+)

@@ -1,0 +1,212 @@
+"""The read side of the ledger, for commands and pages: sees what is committed, and can't write.
+
+Each call is one transaction on a connection of its own in a thread, so a command never waits for the daemon,
+and the daemon never for a command. All figures of one answer are of the same instant.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Table, bindparam, func, select
+
+from ingestd.domain.document import Instant
+from ingestd.domain.receipt import Attempt, Receipt
+from ingestd.domain.states import OWNED, State
+from ingestd.interfaces import Balance, HistoryEntry, Waiting
+from ingestd.ledger import schema
+from ingestd.ledger.engine import open_engine, our_errors, sqlite_path
+from ingestd.ledger.rows import STORED_COLUMNS, SpoolPath, stored
+from ingestd.ledger.upgrade import check_revision
+
+Result = TypeVar("Result")
+
+SHORTEST_PREFIX = 8
+
+
+def open_reader(url: str, *, spool_path: SpoolPath) -> "SqlLedgerReader":
+    """Open an existing ledger for reading. Blocks. Raises LedgerTooNew and LedgerUnavailable."""
+    path = sqlite_path(url)
+    engine = open_engine(url, writes=False)
+    try:
+        check_revision(engine, path)
+    except BaseException:
+        engine.dispose()
+        raise
+    return SqlLedgerReader(engine, spool_path=spool_path, path=path)
+
+
+class SqlLedgerReader:
+    """interfaces.LedgerReader on SQLite or PostgreSQL. All methods raise LedgerUnavailable."""
+
+    def __init__(self, engine: Engine, *, spool_path: SpoolPath, path: Path | None) -> None:
+        self._engine = engine
+        self._spool_path = spool_path
+        self._path = path
+
+    async def get(self, receipt_id: str) -> Receipt | None:
+        """None also for a beginning that fits several receipts, or is shorter than 8 characters."""
+        beginning = receipt_id.strip().lower()
+        if len(beginning) < SHORTEST_PREFIX or not re.fullmatch(r"[0-9a-f-]{8,36}", beginning):
+            return None
+
+        def read(connection: Connection) -> Receipt | None:
+            # "g" sorts behind every digit an ID is written with.
+            bounds = {"first": beginning, "behind": f"{beginning}g"}
+            rows = connection.execute(_BY_PREFIX, bounds).all()
+            return stored(rows[0], self._spool_path) if len(rows) == 1 else None
+
+        return await self._read(read)
+
+    async def find(
+        self,
+        *,
+        states: Collection[State] = (),
+        limit: int | None = None,
+        changed_since: Instant | None = None,
+    ) -> Sequence[Receipt]:
+        statement = _NEWEST_FIRST
+        if states:
+            statement = statement.where(schema.receipts.c.state.in_([state.value for state in states]))
+        if changed_since is not None:
+            statement = statement.where(schema.receipts.c.updated_at >= changed_since)
+        if limit is not None:
+            statement = statement.limit(limit)
+
+        def read(connection: Connection) -> Sequence[Receipt]:
+            rows = connection.execution_options(yield_per=1000).execute(statement)
+            return [stored(row, self._spool_path) for row in rows]
+
+        return await self._read(read)
+
+    async def history(self, receipt_id: str) -> Sequence[HistoryEntry]:
+        """Oldest first. The receipt's full ID; empty for one that doesn't exist."""
+
+        def read(connection: Connection) -> Sequence[HistoryEntry]:
+            return [_history_entry(row) for row in connection.execute(_HISTORY, {"id": receipt_id})]
+
+        return await self._read(read)
+
+    async def attempts(self, receipt_id: str) -> Sequence[Attempt]:
+        """Oldest first. The receipt's full ID; empty for one that doesn't exist."""
+
+        def read(connection: Connection) -> Sequence[Attempt]:
+            return [_attempt(row) for row in connection.execute(_ATTEMPTS, {"id": receipt_id})]
+
+        return await self._read(read)
+
+    async def counts(self) -> Mapping[State, int]:
+        return await self._read(_counts)
+
+    async def waiting(self, *, horizon: Instant) -> Waiting:
+        """`next_due`: of the ready receipts; None when there is none."""
+
+        def read(connection: Connection) -> Waiting:
+            counts = _counts(connection)
+            ready_due = connection.execute(_READY_DUE, {"horizon": horizon}).scalar_one()
+            return Waiting(
+                received=counts[State.RECEIVED],
+                ready_due=ready_due,
+                ready_later=counts[State.READY] - ready_due,
+                owned=sum(counts[state] for state in OWNED),
+                feedback_due=connection.execute(_FEEDBACK_DUE, {"horizon": horizon}).scalar_one(),
+                next_due=connection.execute(_NEXT_DUE).scalar_one(),
+            )
+
+        return await self._read(read)
+
+    async def balance(self) -> Balance:
+        """Receipts are counted by their first history row, so that one that vanished shows."""
+
+        def read(connection: Connection) -> Balance:
+            return Balance(
+                payloads=connection.execute(_PAYLOADS).scalar_one(),
+                documents=_count(connection, schema.receipt_documents),
+                sightings=_count(connection, schema.sightings),
+                ignored=_count(connection, schema.ignored),
+                receipts=connection.execute(_BORN).scalar_one(),
+                states=_counts(connection),
+            )
+
+        return await self._read(read)
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self._engine.dispose)
+
+    async def _read(self, read: Callable[[Connection], Result]) -> Result:
+        return await asyncio.to_thread(self._in_one_transaction, read)
+
+    def _in_one_transaction(self, read: Callable[[Connection], Result]) -> Result:
+        with our_errors(self._path), self._engine.begin() as connection:
+            return read(connection)
+
+
+def _counts(connection: Connection) -> Mapping[State, int]:
+    found = {row[0]: row[1] for row in connection.execute(_STATES).tuples()}
+    return {state: found.get(state.value, 0) for state in State}
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def _history_entry(row: Any) -> HistoryEntry:
+    return HistoryEntry(
+        receipt=row.receipt_id,
+        version=row.version,
+        at=row.at,
+        event=row.event,
+        before=None if row.before is None else State(row.before),
+        after=State(row.after),
+        actor=row.actor,
+        reason=row.reason,
+        digest=row.digest,
+    )
+
+
+def _attempt(row: Any) -> Attempt:
+    return Attempt(
+        receipt=row.receipt_id,
+        number=row.number,
+        owner=row.owner,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        outcome=row.outcome,
+        status=row.status,
+        correlation_id=row.correlation_id,
+        error_id=row.error_id,
+        message=row.message,
+        bytes_sent=row.bytes_sent,
+    )
+
+
+_receipt = schema.receipts.c
+_BY_PREFIX = (
+    select(*STORED_COLUMNS)
+    .where(_receipt.id >= bindparam("first"), _receipt.id < bindparam("behind"))
+    .limit(2)
+)
+_NEWEST_FIRST = select(*STORED_COLUMNS).order_by(_receipt.id.desc())
+_HISTORY = (
+    select(schema.history)
+    .where(schema.history.c.receipt_id == bindparam("id"))
+    .order_by(schema.history.c.version)
+)
+_ATTEMPTS = (
+    select(schema.attempts)
+    .where(schema.attempts.c.receipt_id == bindparam("id"))
+    .order_by(schema.attempts.c.number)
+)
+_STATES = select(_receipt.state, func.count()).group_by(_receipt.state)
+_READY = _receipt.state == State.READY.value
+_READY_DUE = (
+    select(func.count()).select_from(schema.receipts).where(_READY, _receipt.due_at <= bindparam("horizon"))
+)
+_NEXT_DUE = select(func.min(_receipt.due_at)).where(_READY)
+_FEEDBACK_DUE = (
+    select(func.count()).select_from(schema.feedback).where(schema.feedback.c.due_at <= bindparam("horizon"))
+)
+_PAYLOADS = select(func.coalesce(func.sum(schema.arrivals.c.payload_count), 0))
+_BORN = select(func.count()).select_from(schema.history).where(schema.history.c.version == 1)

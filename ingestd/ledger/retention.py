@@ -1,0 +1,102 @@
+"""Which bytes of the spool somebody may still need: those of every receipt not uploaded or dropped long ago.
+
+The same bytes may belong to many receipts; all of them have to be done with them.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import BigInteger, BindParameter, bindparam, exists, or_, select, union, update
+
+from ingestd.domain.document import Instant
+from ingestd.domain.states import State
+from ingestd.ledger.schema import documents, receipt_documents, receipts, sightings
+from ingestd.ledger.transaction import Operation, Transaction
+
+_CHUNK = 500
+"""Hashes in one statement; SQLite takes 32766 parameters, older ones 999."""
+
+
+def expired(*, before: Instant, limit: int) -> Operation[Sequence[str]]:
+    def run(tx: Transaction) -> Sequence[str]:
+        tx.flush()
+        return tx.execute(_EXPIRED, {"before": before, "limit": limit}).scalars().all()
+
+    return run
+
+
+def purged(sha256s: Sequence[str], *, now: Instant) -> Operation[None]:
+    def run(tx: Transaction) -> None:
+        tx.flush()
+        for chunk in _chunks(sha256s):
+            tx.execute(_PURGE_DOCUMENTS, {"ids": chunk, "now": now})
+            tx.execute(_PURGE_IMAGES, {"ids": chunk, "now": now})
+
+    return run
+
+
+def known(sha256s: Sequence[str]) -> Operation[frozenset[str]]:
+    """Not those that were purged: a file of theirs that is still there is a leftover."""
+
+    def run(tx: Transaction) -> frozenset[str]:
+        tx.flush()
+        found: set[str] = set()
+        for chunk in _chunks(sha256s):
+            found.update(tx.execute(_KNOWN, {"ids": chunk}).scalars())
+        return frozenset(found)
+
+    return run
+
+
+def _chunks(sha256s: Sequence[str]) -> list[Sequence[str]]:
+    return [sha256s[start : start + _CHUNK] for start in range(0, len(sha256s), _CHUNK)]
+
+
+_FINAL = [State.UPLOADED.value, State.DROPPED.value]
+_NEEDED = or_(receipts.c.state.not_in(_FINAL), receipts.c.updated_at >= bindparam("before", type_=BigInteger))
+_kept = union(
+    select(documents.c.sha256).where(documents.c.purged_at.is_(None)),
+    select(receipts.c.image_sha256).where(
+        receipts.c.image_sha256.is_not(None), receipts.c.image_purged_at.is_(None)
+    ),
+).subquery("kept")
+_same = documents.alias("same")
+_EXPIRED = (
+    select(_kept.c.sha256)
+    .where(
+        ~exists()
+        .where(
+            _same.c.sha256 == _kept.c.sha256,
+            receipt_documents.c.document_id == _same.c.id,
+            receipts.c.id == receipt_documents.c.receipt_id,
+            _NEEDED,
+        )
+        .correlate(_kept),
+        ~exists()
+        .where(
+            _same.c.sha256 == _kept.c.sha256,
+            sightings.c.document_id == _same.c.id,
+            receipts.c.id == sightings.c.receipt_id,
+            _NEEDED,
+        )
+        .correlate(_kept),
+        ~exists().where(receipts.c.image_sha256 == _kept.c.sha256, _NEEDED).correlate(_kept),
+    )
+    .limit(bindparam("limit"))
+)
+_IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
+_PURGE_DOCUMENTS = (
+    update(documents)
+    .where(documents.c.sha256.in_(_IDS), documents.c.purged_at.is_(None))
+    .values(purged_at=bindparam("now"))
+)
+_PURGE_IMAGES = (
+    update(receipts)
+    .where(receipts.c.image_sha256.in_(_IDS), receipts.c.image_purged_at.is_(None))
+    .values(image_purged_at=bindparam("now"))
+)
+_KNOWN = union(
+    select(documents.c.sha256).where(documents.c.sha256.in_(_IDS), documents.c.purged_at.is_(None)),
+    select(receipts.c.image_sha256).where(
+        receipts.c.image_sha256.in_(_IDS), receipts.c.image_purged_at.is_(None)
+    ),
+)

@@ -1,0 +1,254 @@
+"""The tables of the ledger, for SQLite and PostgreSQL alike.
+
+IDs are UUIDv7 text, times integer microseconds UTC, mappings JSON text. `history` is only ever appended to.
+On SQLite the narrow tables are stored in their primary key (WITHOUT ROWID): one tree to write, not two.
+Every table here is created by migrations/; a test compares the two, so change both or neither.
+"""
+
+import re
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class ForeignText(TypeDecorator[str]):
+    """Text that came from outside: a file name may hold bytes that are no UTF-8 (surrogates), a header NUL.
+
+    No engine stores those, and a path must come back exactly as it was to find its file again. Each such
+    character is written as the noncharacter U+FDD0 and four hex digits, and so is U+FDD0 itself.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return _UNSTORABLE.sub(lambda m: f"{_ESCAPE}{ord(m[0]):04x}", value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
+        if value is None or _ESCAPE not in value:
+            return value
+        return _ESCAPED.sub(lambda m: chr(int(m[1], 16)), value)
+
+
+_ESCAPE = "\ufdd0"
+_UNSTORABLE = re.compile("[\0\ud800-\udfff\ufdd0]")
+_ESCAPED = re.compile("\ufdd0([0-9a-f]{4})")
+
+_Id = Text().with_variant(Text(collation="C"), "postgresql")
+"""Byte order on both engines: an ID or a hash is found by its beginning, through the index."""
+
+arrivals = Table(
+    "arrivals",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("path", ForeignText, nullable=False),
+    Column("sender", ForeignText, nullable=False),
+    Column("account", Text),
+    Column("mailbox", ForeignText),
+    Column("uidvalidity", BigInteger),
+    Column("uid", BigInteger),
+    Column("message_id", ForeignText),
+    Column("raw_sha256", _Id),
+    Column("payload_count", Integer, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("facts", Text, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("arrival_id", _Id, ForeignKey("arrivals.id"), nullable=False, index=True),
+    Column("entry", Integer, nullable=False),  # which of the arrival's receipts-to-be it belongs to, from 0
+    Column("position", Integer, nullable=False),
+    Column("filename", ForeignText, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", _Id, nullable=False, index=True),
+    Column("declared_type", ForeignText),
+    Column("purged_at", BigInteger),
+)
+Index(
+    "ix_documents_kept",
+    documents.c.sha256,
+    sqlite_where=documents.c.purged_at.is_(None),
+    postgresql_where=documents.c.purged_at.is_(None),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("key", _Id, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("arrival_id", _Id, ForeignKey("arrivals.id"), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("account", Text),
+    Column("slot", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("head", Text, nullable=False),  # digest of the last history row
+    Column("attempts", Integer, nullable=False),  # those that were spent
+    Column("tries", Integer, nullable=False),  # all that were begun; numbers the attempts
+    Column("due_at", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("path", ForeignText, nullable=False),
+    Column("filename", ForeignText, nullable=False),
+    Column("sha256", _Id, nullable=False),
+    Column("documents", Integer, nullable=False),
+    Column("person", ForeignText),
+    Column("fields", Text, nullable=False),
+    Column("owner", Text),
+    Column("lease_until", BigInteger),
+    Column("image_sha256", _Id),
+    Column("image_type", Text),
+    Column("image_size", BigInteger),
+    Column("image_pages", Integer),
+    Column("image_purged_at", BigInteger),
+    Column("image_id", ForeignText),
+    Column("reference", ForeignText),
+    Column("reason", ForeignText),
+    Column("waived", ForeignText),
+    UniqueConstraint("key", "generation"),
+)
+Index("ix_receipts_state_due_at_id", receipts.c.state, receipts.c.due_at, receipts.c.id)
+Index(
+    "ix_receipts_owner",
+    receipts.c.owner,
+    sqlite_where=receipts.c.owner.is_not(None),
+    postgresql_where=receipts.c.owner.is_not(None),
+)
+Index(
+    "ix_receipts_image_sha256",
+    receipts.c.image_sha256,
+    sqlite_where=receipts.c.image_sha256.is_not(None),
+    postgresql_where=receipts.c.image_sha256.is_not(None),
+)
+
+receipt_documents = Table(
+    "receipt_documents",
+    metadata,
+    Column("receipt_id", _Id, ForeignKey("receipts.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("document_id", _Id, ForeignKey("documents.id"), nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("receipt_id", _Id, ForeignKey("receipts.id"), nullable=False, index=True),
+    Column("arrival_id", _Id, ForeignKey("arrivals.id"), nullable=False),
+    Column("document_id", _Id, ForeignKey("documents.id"), nullable=False, index=True),
+    Column("at", BigInteger, nullable=False),
+    Column("effect", Text, nullable=False),
+)
+
+ignored = Table(
+    "ignored",
+    metadata,
+    Column("arrival_id", _Id, ForeignKey("arrivals.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("filename", ForeignText, nullable=False),
+    Column("reason", ForeignText, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("receipt_id", _Id, ForeignKey("receipts.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Column("outcome", Text),
+    Column("status", Integer),
+    Column("correlation_id", ForeignText),
+    Column("error_id", ForeignText),
+    Column("message", ForeignText, nullable=False),
+    Column("bytes_sent", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+history = Table(
+    "history",
+    metadata,
+    Column("receipt_id", _Id, ForeignKey("receipts.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("before", Text),
+    Column("after", Text, nullable=False),
+    Column("actor", ForeignText, nullable=False),
+    Column("reason", ForeignText),
+    Column("digest", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("receipt_id", _Id, ForeignKey("receipts.id"), primary_key=True),
+    Column("arrival_id", _Id, ForeignKey("arrivals.id"), primary_key=True),
+    Column("repeat", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),  # of the receipt, when it settled or left that state
+    Column("due_at", BigInteger),  # NULL: nothing to tell
+    Column("done_at", BigInteger),
+    Column("failures", Integer, nullable=False),
+    Column("place", ForeignText),
+    sqlite_with_rowid=False,
+)
+Index(
+    "ix_feedback_due_at",
+    feedback.c.due_at,
+    sqlite_where=feedback.c.due_at.is_not(None),
+    postgresql_where=feedback.c.due_at.is_not(None),
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", ForeignText, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,162 @@
+"""The pipeline's life: recover, start every stage, and stop in order.
+
+Soft stop: sources first, then uploads in flight finish within `grace`, claims not begun are given back, what
+is settled is reported. Hard stop after grace: what was in flight becomes unconfirmed. A stage that fails
+takes the pipeline down with its error; the service manager starts it again.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from ingestd.domain.document import Instant
+from ingestd.domain.receipt import Receipt
+from ingestd.domain.retry import later
+from ingestd.domain.states import NEEDS_PERSON, State
+from ingestd.interfaces import Source
+from ingestd.pipeline.delivery import Delivery
+from ingestd.pipeline.feedback import Reporting
+from ingestd.pipeline.flow import Flow
+from ingestd.pipeline.intake import Intake
+from ingestd.pipeline.preparation import Preparation
+from ingestd.pipeline.upkeep import Upkeep
+
+IDLE_LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How a run ended. Empty lists and no trouble: all is done.
+
+    `trouble` names what stayed broken for longer than the wait; `people` are receipts of this run that need
+    a person, `waiting` those that wait for a time beyond the wait.
+    """
+
+    trouble: Sequence[str] = field(default_factory=list)
+    people: Sequence[Receipt] = field(default_factory=list)
+    waiting: Sequence[Receipt] = field(default_factory=list)
+
+
+class Pipeline:
+    """One run. `stop()` may be called at any time, from the loop's own thread."""
+
+    def __init__(self, flow: Flow, sources: Mapping[str, Source]) -> None:
+        self._flow = flow
+        self._sources = sources
+        self._intakes = [Intake(source, flow) for source in sources.values()]
+        self._preparation = Preparation(flow)
+        self._delivery = Delivery(flow)
+        self._reporting = Reporting(sources, flow)
+        self._upkeep = Upkeep(sources.values(), flow)
+        self._stop = asyncio.Event()
+        self._started: Instant = flow.clock()
+
+    def stop(self) -> None:
+        """Ask for the soft stop."""
+        self._stop.set()
+
+    @property
+    def trouble(self) -> list[str]:
+        """What is broken outside just now, for the status line."""
+        troubles = [
+            f"{i.source.name}: {i.source.status.trouble}" for i in self._intakes if i.source.status.trouble
+        ]
+        return troubles + [f"{i.source.name}: intake paused, {i.paused}" for i in self._intakes if i.paused]
+
+    async def run(self, *, until_idle: timedelta | None = None) -> RunResult:
+        """Until stopped, or with `until_idle` until everything is done that can be done within that wait."""
+        await self._upkeep.first()
+        once = until_idle is not None
+        intakes = [
+            asyncio.create_task(intake.run(once=once), name=f"intake {intake.source.name}")
+            for intake in self._intakes
+        ]
+        prepare = asyncio.create_task(self._preparation.crew.run(), name="preparation")
+        upload = asyncio.create_task(self._delivery.crew.run(), name="delivery")
+        report = asyncio.create_task(self._reporting.run(), name="reporting")
+        upkeep = asyncio.create_task(self._upkeep.run(), name="upkeep")
+        stages = [*intakes, prepare, upload, report, upkeep]
+        ending = asyncio.create_task(self._ending(intakes, until_idle), name="ending")
+        try:
+            await self._watch(stages, ending)
+            trouble = ending.result()
+            await self._stop_softly(intakes, prepare, upload, report)
+        finally:
+            await _cancel([ending, *stages])
+            await asyncio.shield(self._flow.ledger.release(owner=self._flow.owner, now=self._flow.clock()))
+        return await self._result(trouble, until_idle)
+
+    async def _watch(self, stages: Sequence[asyncio.Task[None]], ending: asyncio.Task[list[str]]) -> None:
+        """Returns when the run should end; raises the error of a stage that failed."""
+        open_stages = set(stages)
+        while not ending.done():
+            done, _ = await asyncio.wait({ending, *open_stages}, return_when=asyncio.FIRST_COMPLETED)
+            for stage in done & open_stages:
+                open_stages.discard(stage)
+                stage.result()
+
+    async def _ending(self, intakes: Sequence[asyncio.Task[None]], until_idle: timedelta | None) -> list[str]:
+        if until_idle is None:
+            await self._stop.wait()
+            return []
+        while not self._stop.is_set():
+            sources_done = all(task.done() for task in intakes)
+            if sources_done and await self._idle(until_idle):
+                return []
+            stuck = self._stuck(until_idle)
+            if stuck and await self._idle(until_idle):
+                return stuck
+            await asyncio.sleep(IDLE_LOOK_SECONDS)
+        return ["stopped before everything was done"]
+
+    async def _idle(self, wait: timedelta) -> bool:
+        waiting = await self._flow.reader.waiting(horizon=later(self._flow.clock(), wait))
+        return not (waiting.received or waiting.ready_due or waiting.owned or waiting.feedback_due)
+
+    def _stuck(self, wait: timedelta) -> list[str]:
+        """Sources in trouble for longer than the wait, if every source not done yet is one of them."""
+        limit = later(self._flow.clock(), -wait)
+        stuck: list[str] = []
+        for intake in self._intakes:
+            status = intake.source.status
+            if status.trouble and (status.troubled_since or 0) <= limit:
+                stuck.append(f"{intake.source.name}: {status.trouble}")
+            elif intake.paused_since is not None and intake.paused_since <= limit:
+                stuck.append(f"{intake.source.name}: intake paused, {intake.paused}")
+        return stuck
+
+    async def _stop_softly(
+        self,
+        intakes: Sequence[asyncio.Task[None]],
+        prepare: asyncio.Task[None],
+        upload: asyncio.Task[None],
+        report: asyncio.Task[None],
+    ) -> None:
+        """Within `grace`. What does not end by then is cut off by the caller."""
+        try:
+            async with asyncio.timeout(self._flow.grace.total_seconds()):
+                await _cancel(intakes)
+                self._preparation.crew.stop()
+                self._delivery.crew.stop()
+                await asyncio.gather(prepare, upload)
+                self._reporting.stop()
+                await report
+        except TimeoutError:
+            self._flow.observer.note("run.grace_over", level="warning")
+
+    async def _result(self, trouble: list[str], until_idle: timedelta | None) -> RunResult:
+        if until_idle is None:
+            return RunResult(trouble=trouble)
+        find = self._flow.reader.find
+        people = await find(states=NEEDS_PERSON, changed_since=self._started)
+        waiting = await find(states={State.READY, State.RECEIVED})
+        return RunResult(trouble=trouble, people=people, waiting=waiting)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None] | asyncio.Task[list[str]]]) -> None:
+    """Cancel what still runs and wait for it to end. Errors of tasks that had failed are the caller's."""
+    for task in tasks:
+        if not task.done():
+            task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

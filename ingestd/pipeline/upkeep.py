@@ -1,0 +1,94 @@
+"""Upkeep: leases are renewed, orphans rescued, old originals purged, sources tidied. Nothing here is urgent
+but the leases; a full disk or a slow purge never stops the flow.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from ingestd.domain.document import Instant
+from ingestd.domain.errors import StorageExhausted
+from ingestd.domain.retry import later
+from ingestd.interfaces import Source
+from ingestd.pipeline.flow import Flow
+
+PURGE_BATCH = 200
+TICK = timedelta(seconds=1)
+
+
+class Upkeep:
+    def __init__(self, sources: Iterable[Source], flow: Flow) -> None:
+        self._sources = list(sources)
+        self._flow = flow
+        now = flow.clock()
+        self._renew_at = later(now, flow.upkeep.lease / 4)
+        self._tidy_at = later(now, min(flow.upkeep.tidy_every, timedelta(minutes=1)))
+
+    async def first(self) -> None:
+        """Before sources start: nothing stays claimed by a process that is gone, nothing is due too late."""
+        flow = self._flow
+        recovered = await flow.ledger.recover(now=flow.clock(), everything=flow.exclusive)
+        if recovered.released or recovered.lost:
+            flow.observer.note(
+                "receipts.recovered",
+                level="warning" if recovered.lost else "info",
+                released=recovered.released,
+                unconfirmed=recovered.lost,
+            )
+        longest = max((policy.longest for policy in flow.policies.values()), default=timedelta(hours=1))
+        await flow.ledger.clamp_due(latest=later(flow.clock(), longest))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(TICK.total_seconds())
+            try:
+                await self._tick()
+            except StorageExhausted as error:
+                self._flow.observer.note("upkeep.postponed", level="warning", reason=str(error))
+
+    async def _tick(self) -> None:
+        flow = self._flow
+        now = flow.clock()
+        if now >= self._renew_at:
+            await flow.ledger.renew(owner=flow.owner, lease=flow.upkeep.lease, now=now)
+            self._renew_at = later(now, flow.upkeep.lease / 4)
+            await flow.ledger.recover(now=now, everything=False)
+        for target in flow.upkeep.retry_unconfirmed:
+            count = await flow.ledger.requeue_unconfirmed(target=target, now=now)
+            if count:
+                flow.observer.note("receipts.requeued", level="warning", target=target, count=count)
+                flow.to_upload.ring()
+        if now >= self._tidy_at:
+            self._tidy_at = later(now, flow.upkeep.tidy_every)
+            await self._purge(now)
+            await self._sweep()
+            for source in self._sources:
+                await source.tidy()
+
+    async def _purge(self, now: Instant) -> None:
+        """Remove originals that nobody needs since `keep`; the row stays, with the time of the purge."""
+        flow = self._flow
+        total = 0
+        while True:
+            before = Instant(later(now, -flow.upkeep.keep))
+            expired = await flow.ledger.expired(before=before, limit=PURGE_BATCH)
+            gone = await asyncio.to_thread(self._remove, expired)
+            if not gone:
+                break
+            await flow.ledger.purged(gone, now=now)
+            total += len(gone)
+        if total:
+            flow.observer.note("spool.purged", count=total)
+
+    async def _sweep(self) -> None:
+        """Remove old spool files that no arrival was committed for (a crash came between copy and commit)."""
+        flow = self._flow
+        orphans = await asyncio.to_thread(lambda: list(flow.spool.old_blobs()))
+        for start in range(0, len(orphans), PURGE_BATCH):
+            batch = orphans[start : start + PURGE_BATCH]
+            known = await flow.ledger.known(batch)
+            await asyncio.to_thread(self._remove, [s for s in batch if s not in known])
+
+    def _remove(self, sha256s: Sequence[str]) -> list[str]:
+        return [sha256 for sha256 in sha256s if self._flow.spool.purge(sha256)]

@@ -1,0 +1,208 @@
+"""A place where ingestd really runs: its folder, its configuration, the sandbox and the daemon as processes.
+
+Everything is asked from outside: the program by its commands, the target by what the sandbox holds.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PROGRAM = [sys.executable, "-m", "ingestd"]
+ROOT = Path(__file__).parents[2]
+
+CONFIGURATION = """
+[storage]
+directory = "{directory}/data"
+min_free = "1MB"
+{storage}
+[uploads]
+workers = 8
+grace = "10s"
+[preparation]
+{preparation}
+[targets.concur]
+kind = "concur-image-v1"
+url = "{url}"
+token_file = "token"
+timeout = "5s"
+{target}
+[targets.concur.retry]
+first = "200ms"
+ceiling = "2s"
+unavailable = "500ms"
+{retry}
+[[folders]]
+name = "inbox"
+path = "{directory}/inbox"
+settle = "200ms"
+settle_incomplete = "800ms"
+rescan = "2s"
+{folder}
+[[routes]]
+path = "entries/{{entry}}/*"
+send = "concur:expenseentry/{{entry}}"
+[[routes]]
+path = "reports/{{report}}/*"
+send = "concur:report/{{report}}"
+[[routes]]
+path = "invoices/{{invoice}}/*"
+send = "concur:invoice/{{invoice}}"
+[[routes]]
+path = "nowhere/*"
+send = "concur:report/unknown-1"
+[[routes]]
+send = "concur:receipt"
+"""
+
+
+class SandboxProcess:
+    """`ingestd sandbox` on a free port."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "sandbox", "--port", "0"], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+            )
+        wait_until(lambda: bool(re.search(r"http://\S+", log.read_text())), "the sandbox listens")
+        match = re.search(r"http://\S+", log.read_text())
+        assert match is not None
+        self.url = match[0]
+
+    def images(self) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"{self.url}/_sandbox/images", timeout=30) as answer:
+            images: list[dict[str, Any]] = json.load(answer)["images"]
+        return images
+
+    def faults(self, **document: Any) -> None:
+        """PUT /_sandbox/faults."""
+        request = urllib.request.Request(
+            f"{self.url}/_sandbox/faults", data=json.dumps(document).encode(), method="PUT"
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 200
+
+    def end(self) -> None:
+        end(self.process)
+
+
+class Place:
+    """A directory with a configuration; starts daemons and asks questions."""
+
+    def __init__(self, directory: Path, url: str, **extra: str) -> None:
+        self.directory = directory
+        self.inbox = directory / "inbox"
+        self.inbox.mkdir(parents=True, exist_ok=True)
+        self.config = directory / "ingestd.toml"
+        self.token("good-token")
+        parts = dict.fromkeys(("storage", "preparation", "target", "retry", "folder"), "") | extra
+        self.config.write_text(CONFIGURATION.format(directory=directory, url=url, **parts))
+        self._daemons: list[subprocess.Popen[bytes]] = []
+
+    def token(self, text: str) -> None:
+        path = self.directory / "token"
+        path.write_text(text)
+        path.chmod(0o600)
+
+    def drop(self, path: str, content: bytes) -> Path:
+        """Write a file into the inbox, as a person would."""
+        target = self.inbox / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        return target
+
+    def command(self, *arguments: str) -> list[str]:
+        return [*PROGRAM, *arguments, "--config", str(self.config)]
+
+    def ingestd(
+        self, *arguments: str, expect: int | None = 0, timeout: float = 100
+    ) -> subprocess.CompletedProcess[str]:
+        """One command to its end."""
+        done = subprocess.run(
+            self.command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if expect is not None:
+            assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """The daemon; its log is appended to daemon.log."""
+        with (self.directory / "daemon.log").open("ab") as log:
+            process = subprocess.Popen(
+                self.command("run", *arguments),
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+            )
+        self._daemons.append(process)
+        return process
+
+    @contextmanager
+    def daemon(self, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A daemon that watches when the block begins and has ended when it ends."""
+        before = self.log().count("run.started")
+        process = self.start(*arguments, **environment)
+        try:
+            wait_until(lambda: self.log().count("run.started") > before, "the daemon runs", self.log)
+            yield process
+        finally:
+            end(process)
+
+    def end(self) -> None:
+        for process in self._daemons:
+            end(process)
+
+    def log(self) -> str:
+        path = self.directory / "daemon.log"
+        return path.read_text() if path.exists() else ""
+
+    def receipts(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = json.loads(self.ingestd("list", "--json").stdout)["receipts"]
+        return listed
+
+    def states(self) -> dict[str, str]:
+        """State by path."""
+        return {receipt["path"]: receipt["state"] for receipt in self.receipts()}
+
+    def balance(self) -> dict[str, Any]:
+        books: dict[str, Any] = json.loads(self.ingestd("balance", "--json", expect=None).stdout)
+        return books
+
+
+def wait_until(
+    ready: Callable[[], bool], what: str, explain: Callable[[], str] = str, seconds: float = 60
+) -> None:
+    """Polls until `ready`; fails with the sentence it waited for."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}\n{explain()[-3000:]}"
+        time.sleep(0.05)
+
+
+def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
+    """Ends a process of ours by its own ID and returns its exit code."""
+    if process.poll() is None:
+        process.send_signal(number)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
+
+
+def files_below(directory: Path, ignored: Sequence[str] = ()) -> set[str]:
+    return {
+        str(path.relative_to(directory))
+        for path in directory.rglob("*")
+        if path.is_file() and path.relative_to(directory).parts[0] not in ignored
+    }

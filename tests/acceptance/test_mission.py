@@ -1,0 +1,180 @@
+"""The mission: what is dropped into a folder lands in the right slot, once, with its image ID recorded."""
+
+import hashlib
+import json
+
+from ingestd import samples
+from tests.acceptance.conftest import MakePlace
+from tests.acceptance.place import Place, SandboxProcess, files_below, wait_until
+
+
+def test_a_watched_folder_and_all_four_slots_end_in_the_sandbox(
+    place: Place, sandbox: SandboxProcess
+) -> None:
+    good = {
+        "lunch.jpg": ("receipt", samples.jpeg(1)),
+        "deep/er/scan.pdf": ("receipt", samples.pdf(2, pages=2)),
+        "entries/E$1/dinner.png": ("expenseentry/E$1", samples.png(3)),
+        "invoices/I-1/paper.pdf": ("invoice/I-1", samples.pdf(4)),
+        "reports/R.1/p1.jpg": ("report/R.1", samples.jpeg(5)),
+        "reports/R.1/p2.jpg": ("report/R.1", samples.jpeg(6)),
+    }
+    with place.daemon():
+        for path, (_, content) in good.items():
+            place.drop(path, content)
+        wait_until(
+            lambda: list(place.states().values()).count("uploaded") == len(good),
+            "all are uploaded",
+            place.log,
+        )
+        wait_until(
+            lambda: len(files_below(place.inbox / "uploaded")) == len(good), "all are reported", place.log
+        )
+
+    held = {(image["slot"], image["sha256"], image["image_id"]) for image in sandbox.images()}
+    assert len(sandbox.images()) == len(good)
+    recorded = {(r["slot"], r["sha256"], r["image_id"]) for r in place.receipts()}
+    assert recorded == held
+    assert {(slot, hashlib.sha256(content).hexdigest()) for slot, content in good.values()} == {
+        (slot, sha256) for slot, sha256, _ in held
+    }
+    for path, (_, content) in good.items():
+        assert (place.inbox / "uploaded" / path).read_bytes() == content
+    assert files_below(place.inbox, ignored=("uploaded", ".ingestd")) == set()
+    assert place.balance()["closed"] is True
+
+
+def test_bad_files_are_rejected_with_a_reason_beside_them_and_good_ones_go_on(
+    place: Place, sandbox: SandboxProcess
+) -> None:
+    bad = {
+        "secret.pdf": (samples.encrypted_pdf(password="x"), "password"),
+        "huge.png": (samples.large_png(), "10 MB"),
+        "half.jpg": (samples.truncated(samples.jpeg(1)), "half.jpg"),
+        "notes.pdf": (samples.text(), "text"),
+        "nothing.jpg": (b"", "empty"),
+        "bomb.png": (samples.pixel_bomb(), "pixel"),
+    }
+    with place.daemon():
+        for path, (content, _) in bad.items():
+            place.drop(path, content)
+        place.drop("good.jpg", samples.jpeg(9))
+        wait_until(lambda: (place.inbox / "uploaded/good.jpg").exists(), "the good one is through", place.log)
+        wait_until(
+            lambda: len(files_below(place.inbox / "rejected")) == 2 * len(bad), "all are reported", place.log
+        )
+    for path, (content, word) in bad.items():
+        assert (place.inbox / "rejected" / path).read_bytes() == content
+        reason = (place.inbox / "rejected" / f"{path}.reason.txt").read_text()
+        assert word.lower() in reason.lower(), reason
+    assert [image["sha256"] for image in sandbox.images()] == [hashlib.sha256(samples.jpeg(9)).hexdigest()]
+    assert place.balance() | {"closed": True, "seen": 7, "rejected": 6, "uploaded": 1} == place.balance()
+
+
+def test_a_repeat_is_noted_and_not_uploaded(place: Place, sandbox: SandboxProcess) -> None:
+    with place.daemon():
+        place.drop("one.jpg", samples.jpeg(1))
+        wait_until(lambda: (place.inbox / "uploaded/one.jpg").exists(), "the first is up", place.log)
+        place.drop("two.jpg", samples.jpeg(1))
+        wait_until(lambda: (place.inbox / "uploaded/two.jpg").exists(), "the repeat is reported", place.log)
+    assert len(sandbox.images()) == 1
+    note = (place.inbox / "uploaded/two.jpg.repeat.txt").read_text()
+    assert sandbox.images()[0]["image_id"] in note
+    assert place.balance()["sightings"] == 1
+
+
+def test_until_idle_does_everything_once_and_tells_by_its_exit_code(
+    make_place: MakePlace, sandbox: SandboxProcess
+) -> None:
+    good = make_place()
+    good.drop("a.jpg", samples.small_jpeg(1))
+    done = good.ingestd("run", "--until-idle")
+    assert "uploaded  a.jpg" in done.stdout
+    assert len(sandbox.images()) == 1
+
+    bad = make_place()
+    bad.drop("b.pdf", samples.text())
+    done = bad.ingestd("run", "--until-idle", expect=3)
+    assert "need a person" in done.stderr
+    assert "b.pdf" in done.stderr
+    assert bad.ingestd("run", "--until-idle", expect=0)
+
+
+def test_a_refused_receipt_is_failed_with_the_servers_words_and_can_be_retried_elsewhere(
+    place: Place, sandbox: SandboxProcess
+) -> None:
+    place.drop("nowhere/x.jpg", samples.jpeg(1))
+    place.ingestd("run", "--until-idle", expect=3)
+    receipt = place.receipts()[0]
+    assert receipt["state"] == "failed"
+    shown = json.loads(place.ingestd("show", receipt["id"], "--json").stdout)
+    assert [entry["event"] for entry in shown["history"]] == ["accept", "prepare", "claim", "begin", "refuse"]
+    assert shown["tries"][0]["status"] == 404
+    assert shown["tries"][0]["correlation_id"]
+    place.ingestd("drop", receipt["id"])
+    assert place.states() == {"nowhere/x.jpg": "dropped"}
+    assert place.balance()["closed"] is True
+
+
+def test_a_sidecar_says_where_a_file_goes(place: Place, sandbox: SandboxProcess) -> None:
+    place.drop("x.jpg.json", json.dumps({"to": "concur:report/SIDE", "note": "taxi to the fair"}).encode())
+    place.drop("x.jpg", samples.jpeg(1))
+    place.ingestd("run", "--until-idle")
+    assert [image["slot"] for image in sandbox.images()] == ["report/SIDE"]
+    assert place.receipts()[0]["fields"]["note"] == "taxi to the fair"
+    assert place.balance() | {"seen": 1, "closed": True} == place.balance()
+
+
+def test_throttling_and_outages_are_waited_out(place: Place, sandbox: SandboxProcess) -> None:
+    sandbox.faults(
+        faults=[
+            {"match": "receipt", "fault": "fail-503", "times": 2},
+            {"match": "report/*", "fault": "throttle-0", "times": 2},
+            {"match": "invoice/*", "fault": "deadlock-400", "times": 1},
+        ]
+    )
+    place.drop("a.jpg", samples.jpeg(1))
+    place.drop("reports/1/b.jpg", samples.jpeg(2))
+    place.drop("invoices/1/c.jpg", samples.jpeg(3))
+    place.ingestd("run", "--until-idle")
+    assert set(place.states().values()) == {"uploaded"}
+    assert len(sandbox.images()) == 3
+
+
+def test_a_lost_answer_is_unconfirmed_and_never_sent_again_by_itself(
+    place: Place, sandbox: SandboxProcess
+) -> None:
+    sandbox.faults(faults=[{"match": "receipt", "fault": "accept-then-drop", "times": 1}])
+    place.drop("a.jpg", samples.jpeg(1))
+    place.ingestd("run", "--until-idle", expect=3)
+    receipt = place.receipts()[0]
+    assert receipt["state"] == "unconfirmed"
+    place.ingestd("run", "--until-idle")
+    assert len(sandbox.images()) == 1
+    place.ingestd("confirm", receipt["id"], "--image-id", sandbox.images()[0]["image_id"])
+    place.ingestd("run", "--until-idle")
+    assert place.receipts()[0]["image_id"] == sandbox.images()[0]["image_id"]
+    assert files_below(place.inbox, ignored=(".ingestd",)) == {"uploaded/a.jpg"}
+
+
+def test_on_unconfirmed_retry_sends_it_again_as_its_setting_warns(
+    make_place: MakePlace, sandbox: SandboxProcess
+) -> None:
+    place = make_place(target='on_unconfirmed = "retry"')
+    sandbox.faults(faults=[{"match": "receipt", "fault": "accept-then-drop", "times": 1}])
+    place.drop("a.jpg", samples.jpeg(1))
+    with place.daemon():
+        wait_until(lambda: (place.inbox / "uploaded/a.jpg").exists(), "it is uploaded", place.log)
+    assert len(sandbox.images()) == 2
+
+
+def test_a_refused_token_pauses_the_target_and_a_new_one_is_picked_up(
+    place: Place, sandbox: SandboxProcess
+) -> None:
+    place.token("expired-token")
+    place.drop("a.jpg", samples.jpeg(1))
+    with place.daemon():
+        wait_until(lambda: "gate.closed" in place.log(), "the refusal is seen", place.log)
+        place.token("good-token")
+        wait_until(lambda: (place.inbox / "uploaded/a.jpg").exists(), "it is uploaded", place.log)
+    assert "expired-token" not in place.log()

@@ -1,0 +1,13 @@
+"""A job module whose decoder needs a system call that the list does not allow, as after an upgrade of libc."""
+
+import socket
+from collections.abc import Sequence
+
+
+def warm_up() -> None:
+    for end in socket.socketpair():
+        end.close()
+
+
+def job(request: dict[str, object], inputs: Sequence[int], outputs: Sequence[int]) -> dict[str, object]:
+    return {}
