@@ -1,11 +1,12 @@
 """Receipts to try things with: the demo, the tests and the benchmarks drop these. All bytes are made here.
 
-The same arguments give the same bytes, as long as Pillow and pypdf stay the same. The `small_*` functions
-make any number of distinct sound documents in microseconds each.
+The same arguments give the same bytes, as long as Pillow and pypdf stay the same (encryption excepted: it
+draws its own salts). The `small_*` functions make any number of distinct sound documents, in microseconds.
 """
 
 import random
 import struct
+import time
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ _SHOPS = (
     ("CORNER STATIONERS", "88 Mill Lane", _DESK),
     ("NOODLE WORKSHOP", "3 Market Square", _FOOD),
 )
+_SCANNED_AT = time.struct_time((2026, 1, 2, 9, 30, 0, 4, 2, 0))
 _PAPER_SIZE = (720, 1080)
 _INK = (38, 38, 46)
 _PAPER = (250, 248, 242)
@@ -88,7 +90,8 @@ def png(seed: int = 1) -> bytes:
 def pdf(seed: int = 1, pages: int = 1) -> bytes:
     """A scan: one receipt on each page."""
     receipts = [_receipt(seed + page) for page in range(pages)]
-    return _encode(receipts[0], "PDF", save_all=True, append_images=receipts[1:])
+    dates = {"creationDate": _SCANNED_AT, "modDate": _SCANNED_AT}  # else Pillow asks the clock
+    return _encode(receipts[0], "PDF", save_all=True, append_images=receipts[1:], **dates)
 
 
 # --- documents that must be refused ------------------------------------------------------------------------

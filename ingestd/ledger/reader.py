@@ -144,7 +144,7 @@ class SqlLedgerReader:
 
 
 def _counts(connection: Connection) -> Mapping[State, int]:
-    found = {row[0]: row[1] for row in connection.execute(_STATES).tuples()}
+    found = {row[0]: row[1] for row in connection.execute(_STATES)}
     return {state: found.get(state.value, 0) for state in State}
 
 

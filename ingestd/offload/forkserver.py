@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from array import array
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -154,9 +155,7 @@ class ForkServer:
 
     def _hear(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._control, wire.CONTROL_BYTES, 1, socket.MSG_CMSG_CLOEXEC
-            )
+            data, descriptors = _receive(self._control)
         except BlockingIOError:
             return
         except OSError:
@@ -250,6 +249,20 @@ def _await_ready(
         case {"broken": str(reason)}:
             raise OffloadBroken(f"the fork server can't serve {job}: {reason}")
     raise OffloadBroken("the fork server gave an answer that was not understood")
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """A message and the descriptors with it, which no process started from here inherits.
+
+    socket.recv_fds takes flags and loses them (Python 3.11).
+    """
+    descriptors = array("i")
+    room = socket.CMSG_LEN(descriptors.itemsize)
+    data, ancillary, _, _ = control.recvmsg(wire.CONTROL_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(content)
+    return data, descriptors.tolist()
 
 
 def _fail(future: asyncio.Future[Worker], error: OffloadBroken) -> None:

@@ -50,7 +50,11 @@ async def serve(
     Port 0 takes a free one. Raises OSError when the port can't be had.
     """
     runner = web.AppRunner(
-        create_app(state), access_log=None, shutdown_timeout=_GRACE_SECONDS, read_bufsize=_READ_BUFFER_BYTES
+        create_app(state),
+        access_log=None,
+        shutdown_timeout=_GRACE_SECONDS,
+        read_bufsize=_READ_BUFFER_BYTES,
+        auto_decompress=False,  # a coded body is refused, so nobody may unpack it while it is thrown away
     )
     await runner.setup()
     try:

@@ -29,7 +29,10 @@ _EVENTS_DO_NOT_ARRIVE = re.compile(
 
 
 class Directory:
-    """An open directory. It is closed when nobody refers to it any more: never under somebody's feet."""
+    """An open directory. It is closed when nobody refers to it any more: never under somebody's feet.
+
+    So keep it in a name while its descriptor is in use.
+    """
 
     __slots__ = ("__weakref__", "descriptor")
 
@@ -84,7 +87,8 @@ class Directory:
         """Remove the directories along `parts`, deepest first, as far as they are empty."""
         for depth in range(len(parts), 0, -1):
             try:
-                os.rmdir(parts[depth - 1], dir_fd=self.below(parts[: depth - 1]).descriptor)
+                parent = self.below(parts[: depth - 1])
+                os.rmdir(parts[depth - 1], dir_fd=parent.descriptor)
             except OSError:
                 return
 

@@ -23,7 +23,8 @@ def remember(own: Directory, path: str, inode: int, at: Instant) -> None:
     day = datetime.fromtimestamp(at / MICROSECONDS, UTC).date().isoformat()
     line = json.dumps({"path": path, "inode": inode}) + "\n"
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(day, flags, 0o600, dir_fd=own.make(_KEPT).descriptor)
+    kept = own.make(_KEPT)
+    descriptor = os.open(day, flags, 0o600, dir_fd=kept.descriptor)
     try:
         os.write(descriptor, line.encode())  # one write: lines of two threads never mix (O_APPEND)
     finally:

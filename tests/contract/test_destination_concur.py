@@ -39,8 +39,8 @@ class ConcurPlace:
     )
 
     def stored(self) -> list[tuple[str, bytes]]:
-        found = [(image.place, self.sandbox.images.content(image)) for image in self.sandbox.images]
-        return [(slot.removesuffix("/None"), content or b"") for slot, content in found]
+        images = self.sandbox.images
+        return [(image.place, images.content(image) or b"") for image in images]
 
     async def go_away(self) -> None:
         self.stop.set()

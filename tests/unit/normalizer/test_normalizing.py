@@ -100,6 +100,15 @@ BAD = {
 }
 
 
+async def test_text_in_any_encoding_is_read_where_no_codec_can_be_imported_any_more(
+    tmp_path: Path, offload: Offload
+) -> None:
+    gb2312_name, utf16_text = b"/\xb0\xa1\xb0\xa2 (x)", b"/Note (\xfe\xff\x00A)"
+    content = samples.small_pdf(1).replace(b"/Type /Page /", gb2312_name + utf16_text + b" /Type /Page /")
+    verdict = await InspectingNormalizer(offload, SETTINGS).normalize([spooled(tmp_path, content)], CONCUR)
+    assert isinstance(verdict, ReceiptImage)
+
+
 async def test_an_unsound_document_is_refused_and_the_next_one_is_served(
     tmp_path: Path, offload: Offload
 ) -> None:

@@ -1,4 +1,4 @@
-"""A job module whose decoder needs a system call that the list does not allow, as after an upgrade of libc."""
+"""A job module whose decoder needs a system call that the list does not allow: libc was upgraded."""
 
 import socket
 from collections.abc import Sequence

@@ -81,6 +81,11 @@ async def test_a_worker_stays_warm_and_is_replaced_after_its_number_of_jobs(star
     assert [answer["jobs"] for answer in seen] == [*range(1, 101), *range(1, 101), 1]
 
 
+async def test_a_process_that_the_daemon_starts_inherits_no_socket_of_a_worker(pool: Offload) -> None:
+    await who(pool)
+    assert not os.get_inheritable(pool._idle[0].socket.fileno())
+
+
 async def test_a_worker_that_grew_large_is_replaced(start_pool: StartPool) -> None:
     pool = start_pool(memory_bytes=512 << 20)
     small = await who(pool)

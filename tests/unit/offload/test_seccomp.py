@@ -1,4 +1,4 @@
-"""The filter program, run by a small model of the kernel's machine: so both architectures are tested anywhere."""
+"""The filter program, run by a small model of the kernel: both architectures are tested anywhere."""
 
 import platform
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingestd.offload import seccomp
+from ingestd.offload.lockdown import load_libc
 
 ALLOW, EPERM, ENOSYS, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
 
@@ -121,8 +122,6 @@ def test_numbers_are_those_of_the_kernel_headers(name: str) -> None:
 
 
 def test_an_architecture_without_a_list_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ingestd.offload.lockdown import load_libc
-
     monkeypatch.setattr(platform, "machine", lambda: "s390x")
     with pytest.raises(seccomp.Unsupported, match="s390x"):
         seccomp.install(load_libc())

@@ -117,14 +117,22 @@ def jpeg(size: int = 1000) -> bytes:
     return (b"\xff\xd8" + frame + b"\xff\xda\x00\x02").ljust(size - 2, b"\x00") + b"\xff\xd9"
 
 
-def png(*, alpha: bool = False) -> bytes:
+def png(*, alpha: bool = False, palette: bytes = b"") -> bytes:
+    """2 x 2 pixels: RGB, RGBA, or indices 0 and 1 into a palette."""
+
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    header = struct.pack(">IIBBBBB", 2, 2, 8, 6 if alpha else 2, 0, 0, 0)
-    row = b"\x00" + b"\x10\x20\x30\x40"[: 4 if alpha else 3] * 2
-    pixels = zlib.compress(row * 2)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", 2, 2, 8, 3 if palette else 6 if alpha else 2, 0, 0, 0)
+    row = b"\x00\x01" if palette else b"\x10\x20\x30\x40"[: 4 if alpha else 3] * 2
+    chunks = [
+        (b"IHDR", header),
+        (b"PLTE", palette),
+        (b"IDAT", zlib.compress((b"\x00" + row) * 2)),
+        (b"IEND", b""),
+    ]
+    wanted = (chunk(name, data) for name, data in chunks if palette or name != b"PLTE")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(wanted)
 
 
 def pdf(

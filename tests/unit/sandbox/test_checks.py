@@ -164,9 +164,12 @@ async def test_multipart_is_400_or_by_switch_415(client: Client) -> None:
     assert (await send()).status == 415
 
 
-async def test_a_compressed_body_is_refused(client: Client) -> None:
+async def test_a_compressed_body_is_refused_and_never_unpacked(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     answer = await client.post("receipt", headers={"Content-Encoding": "gzip"})
     await refused(client, answer, 400, "Content-Encoding")
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("slot", ["expenseentry/unknown-1", "invoice/unknown-1", "report/unknown-1"])

@@ -104,3 +104,27 @@ async def test_a_report_too_large_to_bundle_says_so(client: Client, monkeypatch:
     await client.post("report/1")
     answer = await client.fetch((await client.get("report/1")).url)
     assert (answer.status, "too large to be bundled" in answer.message) == (500, True)
+
+
+def test_other_pictures_in_a_bundle() -> None:
+    cmyk = jpeg().replace(b"\x00\x08\x00\x08\x01\x01\x11\x00", b"\x00\x08\x00\x08\x04\x01\x11\x00")
+    filled = b"\xff\xd8\xff\xff\xe0\x00\x04JF" + jpeg()[2:]
+    frameless = b"\xff\xd8\xff\xd9" + b"x" * 20
+    sent = [cmyk, filled, frameless]
+    bundled = PdfReader(BytesIO(bundle.merge([("image/jpeg", each) for each in sent])))
+    spaces = [
+        page["/Resources"]["/XObject"]["/Image"]["/ColorSpace"]  # type: ignore[index] # pypdf types it loosely
+        for page in bundled.pages[:2]
+    ]
+    assert spaces == ["/DeviceCMYK", "/DeviceGray"]
+    assert bundled.attachments == {"image-3": [frameless]}
+
+
+def test_a_png_with_a_palette_keeps_its_colours() -> None:
+    picture = png(palette=b"\x10\x20\x30\x40\x50\x60")
+    bundled = PdfReader(BytesIO(bundle.merge([("image/png", picture)])))
+    drawn = bundled.pages[0]["/Resources"]["/XObject"]["/Image"]  # type: ignore[index] # pypdf types it loosely
+    *space, palette = drawn["/ColorSpace"]
+    assert space == ["/Indexed", "/DeviceRGB", 1]
+    assert palette.original_bytes == b"\x10\x20\x30\x40\x50\x60"
+    assert drawn.get_data() == b"\x00\x01\x00\x01"

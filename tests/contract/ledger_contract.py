@@ -1,0 +1,871 @@
+"""What every ledger must do, whatever engine it is on. The engines' test modules inherit LedgerContract."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ingestd.domain.document import Document, Instant, Origin, OriginKind, ReceiptImage
+from ingestd.domain.errors import IllegalTransition, LedgerTooNew, LedgerUnavailable, StaleClaim
+from ingestd.domain.outcome import (
+    Evidence,
+    Outcome,
+    Pending,
+    Refused,
+    Throttled,
+    Unavailable,
+    Unconfirmed,
+    Uploaded,
+)
+from ingestd.domain.receipt import Receipt, idempotency_key, new_id
+from ingestd.domain.retry import RetryPolicy, Step, next_step
+from ingestd.domain.routing import Destined, Slot
+from ingestd.domain.states import Event, State
+from ingestd.interfaces import Accepted, Feedback, NewArrival, NewReceipt, Refusal, Report
+from ingestd.ledger import (
+    SqlLedger,
+    SqlLedgerReader,
+    migrate,
+    open_ledger,
+    open_reader,
+    verify_chain,
+)
+from ingestd.ledger.engine import open_engine
+from ingestd.ledger.schema import metadata
+
+SPOOL = Path("/spool")
+START = Instant(1_760_000_000_000_000)
+SECOND = 1_000_000
+LEASE = timedelta(seconds=60)
+NO_ROUTE = "No route fits this file."
+
+
+def spool_path(sha256: str) -> Path:
+    return SPOOL / sha256
+
+
+def after(seconds: float) -> Instant:
+    return Instant(START + round(seconds * SECOND))
+
+
+def document(name: str = "lunch.pdf", content: str = "lunch") -> Document:
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    return Document(
+        path=spool_path(sha256), filename=name, size=len(content), sha256=sha256, declared_type=None
+    )
+
+
+def new_receipt(
+    *documents: Document,
+    target: str = "concur",
+    slot: str = "receipt",
+    account: str | None = None,
+    again: bool = False,
+    hold: str | None = None,
+) -> NewReceipt:
+    documents = documents or (document(),)
+    key = idempotency_key([d.sha256 for d in documents], target=target, account=account, slot=slot)
+    return NewReceipt(
+        documents=documents, target=target, slot=slot, key=key, account=account, again=again, hold=hold
+    )
+
+
+def new_arrival(
+    *receipts: NewReceipt,
+    ignored: Sequence[Refusal] = (),
+    kind: OriginKind = OriginKind.FILE,
+    path: str = "lunch.pdf",
+) -> NewArrival:
+    origin = Origin(kind=kind, source="scanner", path=path)
+    return NewArrival(id=new_id(START), origin=origin, receipts=receipts, ignored=tuple(ignored))
+
+
+def image_of(sha256: str) -> ReceiptImage:
+    return ReceiptImage(path=spool_path(sha256), mime_type="application/pdf", size=5, pages=2, sha256=sha256)
+
+
+async def accept_one(
+    ledger: SqlLedger, content: str = "lunch", *, now: Instant = START, account: str | None = None
+) -> Receipt:
+    new = new_receipt(document(f"{content}.pdf", content), account=account)
+    return (await ledger.accept(new_arrival(new, path=f"{content}.pdf"), now=now)).receipts[0]
+
+
+async def make_ready(ledger: SqlLedger, content: str = "lunch", *, account: str | None = None) -> Receipt:
+    receipt = await accept_one(ledger, content, account=account)
+    return await ledger.move(receipt, Event.PREPARE, now=START, image=image_of(receipt.sha256))
+
+
+async def claim_one(ledger: SqlLedger, *, now: Instant = START, owner: str = "here") -> Receipt:
+    (receipt,) = await ledger.claim(owner=owner, lease=LEASE, limit=1, now=now)
+    return receipt
+
+
+async def start_upload(ledger: SqlLedger, content: str = "lunch") -> Receipt:
+    await make_ready(ledger, content)
+    return await ledger.begin(await claim_one(ledger), now=START)
+
+
+async def upload(ledger: SqlLedger, content: str = "lunch", *, now: Instant = START) -> Receipt:
+    receipt = await start_upload(ledger, content)
+    step = Step(event=Event.CONFIRM)
+    return await ledger.finish(receipt, step, Uploaded(image_id="IMG1"), now=now)
+
+
+async def due(ledger: SqlLedger, now: Instant = START) -> list[Report]:
+    return [feedback.report for feedback in await ledger.feedback_due(limit=100, now=now)]
+
+
+async def settle_feedback(ledger: SqlLedger, place: str = "uploaded/lunch.pdf") -> list[Feedback]:
+    told = list(await ledger.feedback_due(limit=100, now=after(10_000)))
+    for feedback in told:
+        await ledger.feedback_done(feedback, place=place, now=START)
+    return told
+
+
+class LedgerContract:
+    """A subclass provides the fixture `url`: a place for a ledger that doesn't exist yet."""
+
+    @pytest.fixture
+    async def ledger(self, url: str) -> AsyncIterator[SqlLedger]:
+        ledger = open_ledger(url, migrate=True, spool_path=spool_path)
+        yield ledger
+        await ledger.aclose()
+
+    @pytest.fixture
+    async def reader(self, ledger: SqlLedger, url: str) -> AsyncIterator[SqlLedgerReader]:
+        """At the end of each test the books close and every chain verifies."""
+        reader = open_reader(url, spool_path=spool_path)
+        yield reader
+        balance = await reader.balance()
+        assert balance.closed, balance
+        for receipt in await reader.find():
+            entries = await reader.history(receipt.id)
+            assert verify_chain(entries)
+            assert entries[-1].after is receipt.state
+            assert entries[-1].version == receipt.version
+        await reader.aclose()
+
+    # --- accepting ---
+
+    async def test_an_accepted_receipt_is_read_back_as_it_was_given(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        new = replace(new_receipt(account="ann"), person="Ann", fields={"note": "Grüße\n\0"})
+        accepted = await ledger.accept(new_arrival(new), now=START)
+        (receipt,) = accepted.receipts
+        assert not accepted.known
+        assert not accepted.repeats
+        assert await reader.get(receipt.id) == receipt
+        assert (receipt.state, receipt.version, receipt.attempts) == (State.RECEIVED, 1, 0)
+        assert (receipt.person, receipt.account, receipt.fields) == ("Ann", "ann", {"note": "Grüße\n\0"})
+        assert (receipt.filename, receipt.documents, receipt.received_at) == ("lunch.pdf", 1, START)
+
+    async def test_a_path_that_is_no_utf8_comes_back_as_it_was(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        path = "K\udcfcche/\ufdd0\ufdd0dcfc\\x.pdf"
+        hold = "What is \udcff?\0"
+        await ledger.accept(new_arrival(new_receipt(hold=hold), path=path), now=START)
+        (receipt,) = await reader.find()
+        assert (receipt.path, receipt.reason) == (path, hold)
+        assert [report.origin.path for report in await due(ledger)] == [path]
+
+    async def test_an_arrival_handed_over_twice_is_recorded_once(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        old = await accept_one(ledger, "old")
+        arrival = new_arrival(
+            new_receipt(document(content="a"), document(content="b")),
+            new_receipt(document(content="old")),
+            new_receipt(document(content="c")),
+            ignored=[Refusal(filename="logo.png", reason="a logo")],
+        )
+        first = await ledger.accept(arrival, now=START)
+        second = await ledger.accept(arrival, now=after(1))
+        assert [r.id for r in second.receipts] == [r.id for r in first.receipts]
+        assert second.receipts[1].id == old.id
+        assert first.repeats == second.repeats == {old.id}
+        assert (first.known, second.known) == (False, True)
+        balance = await reader.balance()
+        assert (balance.payloads, balance.documents, balance.sightings, balance.ignored) == (6, 4, 1, 1)
+
+    async def test_an_arrival_without_documents_is_counted_too(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        ignored = [Refusal(filename="logo.png", reason="a logo")]
+        accepted = await ledger.accept(new_arrival(ignored=ignored), now=START)
+        assert accepted == Accepted(receipts=())
+        assert (await reader.balance()).payloads == 1
+
+    async def test_a_receipt_that_needs_a_person_is_held_from_the_start(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        arrival = new_arrival(new_receipt(target="", slot="", hold=NO_ROUTE))
+        (receipt,) = (await ledger.accept(arrival, now=START)).receipts
+        assert (receipt.state, receipt.reason, receipt.version) == (State.HELD, NO_ROUTE, 2)
+        assert [entry.event for entry in await reader.history(receipt.id)] == ["accept", "hold"]
+        (report,) = await due(ledger)
+        assert (report.state, report.reason, report.destined) == (State.HELD, NO_ROUTE, "")
+
+    # --- repeats ---
+
+    @pytest.mark.parametrize(
+        "state", [State.RECEIVED, State.READY, State.CLAIMED, State.UPLOADING, State.UPLOADED]
+    )
+    async def test_a_repeat_of_one_that_is_on_its_way_is_a_sighting(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, state: State
+    ) -> None:
+        receipt = await bring_to(ledger, state)
+        await settle_feedback(ledger)
+        accepted = await ledger.accept(new_arrival(new_receipt()), now=after(1))
+        assert accepted.receipts == (receipt,)
+        assert accepted.repeats == {receipt.id}
+        assert (await reader.balance()).sightings == 1
+        told = await due(ledger, after(1))
+        assert [report.repeat for report in told] == ([True] if state is State.UPLOADED else [])
+
+    @pytest.mark.parametrize("state", [State.HELD, State.UNCONFIRMED])
+    async def test_a_repeat_of_one_that_waits_for_a_person_changes_nothing(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, state: State
+    ) -> None:
+        receipt = await bring_to(ledger, state)
+        accepted = await ledger.accept(new_arrival(new_receipt()), now=after(1))
+        assert accepted.receipts == (receipt,)
+        assert (await reader.get(receipt.id)) == receipt
+
+    @pytest.mark.parametrize(
+        ("state", "then"), [(State.REJECTED, State.RECEIVED), (State.FAILED, State.READY)]
+    )
+    async def test_a_repeat_of_one_that_did_not_work_tries_again(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, state: State, then: State
+    ) -> None:
+        receipt = await bring_to(ledger, state)
+        accepted = await ledger.accept(new_arrival(new_receipt()), now=after(1))
+        assert [r.id for r in accepted.receipts] == [receipt.id]
+        assert accepted.receipts[0].state is then
+        assert accepted.receipts[0].attempts == 0
+        assert await due(ledger, after(1)) == []  # nothing to tell until it settles again
+        assert (await reader.balance()).sightings == 1
+
+    async def test_both_senders_hear_how_a_receipt_sent_again_ended(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipt = await bring_to(ledger, State.REJECTED)
+        again = await ledger.accept(new_arrival(new_receipt(), path="again.pdf"), now=START)
+        await ledger.move(again.receipts[0], Event.PREPARE, now=START, image=image_of(receipt.sha256))
+        uploading = await ledger.begin(await claim_one(ledger), now=START)
+        await ledger.finish(uploading, Step(event=Event.CONFIRM), Uploaded(image_id="IMG7"), now=START)
+        told = await due(ledger)
+        assert {(r.origin.path, r.image_id, r.repeat) for r in told} == {
+            ("lunch.pdf", "IMG7", False),
+            ("again.pdf", "IMG7", False),
+        }
+
+    @pytest.mark.parametrize(
+        ("state", "again"), [(State.DROPPED, False), (State.UPLOADED, True), (State.RECEIVED, True)]
+    )
+    async def test_a_repeat_of_a_dropped_one_or_on_purpose_is_a_new_receipt(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, state: State, again: bool
+    ) -> None:
+        receipt = await bring_to(ledger, state)
+        accepted = await ledger.accept(new_arrival(new_receipt(again=again)), now=after(1))
+        assert accepted.receipts[0].id != receipt.id
+        assert not accepted.repeats
+        assert len(await reader.find()) == 2
+
+    async def test_a_repeat_that_must_be_held_does_not_requeue_what_failed(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        failed = await bring_to(ledger, State.FAILED)
+        accepted = await ledger.accept(new_arrival(new_receipt(hold="Which year?")), now=after(1))
+        assert accepted.receipts[0].state is State.HELD
+        assert await reader.get(failed.id) == failed
+
+    async def test_the_same_bytes_twice_in_one_arrival_are_one_receipt_and_a_sighting(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        arrival = new_arrival(
+            new_receipt(document("a.pdf")), new_receipt(document("b.pdf")), new_receipt(document("c.pdf"))
+        )
+        accepted = await ledger.accept(arrival, now=START)
+        assert len({receipt.id for receipt in accepted.receipts}) == 1
+        again = await ledger.accept(arrival, now=START)
+        assert again == replace(accepted, known=True)
+        await ledger.move(accepted.receipts[0], Event.REJECT, now=START, reason="blank")
+        (report,) = await due(ledger)
+        assert [d.filename for d in report.documents] == ["a.pdf", "b.pdf", "c.pdf"]
+        balance = await reader.balance()
+        assert (balance.payloads, balance.documents, balance.sightings) == (3, 1, 2)
+
+    async def test_equal_arrivals_accepted_at_the_same_moment_make_one_receipt(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, url: str
+    ) -> None:
+        other = open_ledger(url, migrate=False, spool_path=spool_path)
+        accepts = [
+            node.accept(new_arrival(new_receipt(document(content=f"{i % 5}"))), now=START)
+            for i in range(40)
+            for node in (ledger, other)
+        ]
+        accepted = await asyncio.gather(*accepts)
+        await other.aclose()
+        assert len({a.receipts[0].id for a in accepted}) == 5
+        assert (await reader.balance()).sightings == 75
+
+    # --- preparation ---
+
+    async def test_received_receipts_are_reserved_oldest_first_with_their_documents_in_order(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        pages = (document("1.pdf", "one"), document("2.pdf", "two"), document("3.pdf", "three"))
+        first = (await ledger.accept(new_arrival(new_receipt(*pages)), now=START)).receipts[0]
+        second = await accept_one(ledger, "later", now=after(1))
+        works = await ledger.take_received(owner="here", lease=LEASE, limit=9, now=after(2))
+        assert [work.receipt.id for work in works] == [first.id, second.id]
+        assert works[0].documents == pages
+        assert works[0].receipt.state is State.RECEIVED
+        assert works[0].receipt.version == first.version
+
+    async def test_a_reservation_lasts_as_long_as_its_lease(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        await accept_one(ledger)
+
+        async def take(owner: str, seconds: float) -> int:
+            taken = await ledger.take_received(owner=owner, lease=LEASE, limit=9, now=after(seconds))
+            return len(taken)
+
+        assert await take("here", 0) == 1
+        assert await take("there", 59) == 0
+        assert await take("here", 59) == 0
+        assert await take("there", 60) == 1
+        assert await ledger.release(owner="there", now=after(61)) == 1
+        assert await take("here", 61) == 1
+
+    async def test_preparing_a_receipt_records_its_image_and_ends_the_reservation(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        await accept_one(ledger)
+        (work,) = await ledger.take_received(owner="here", lease=LEASE, limit=1, now=START)
+        image = image_of("ab" * 32)
+        ready = await ledger.move(work.receipt, Event.PREPARE, now=after(1), image=image)
+        assert (ready.state, ready.image, ready.owner, ready.lease_until) == (State.READY, image, None, None)
+        assert await reader.get(ready.id) == ready
+
+    async def test_a_receipt_without_image_or_target_is_never_ready(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipt = await accept_one(ledger)
+        with pytest.raises(IllegalTransition, match="no image"):
+            await ledger.move(receipt, Event.PREPARE, now=START)
+        arrival = new_arrival(new_receipt(document(content="lost"), target="", slot="", hold=NO_ROUTE))
+        held = (await ledger.accept(arrival, now=START)).receipts[0]
+        waived = await ledger.move(held, Event.REQUEUE, now=START, actor="ann")
+        with pytest.raises(IllegalTransition, match="no target"):
+            await ledger.move(waived, Event.PREPARE, now=START, image=image_of("ab" * 32))
+
+    async def test_a_receipt_without_a_target_can_be_given_one(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        arrival = new_arrival(new_receipt(target="", slot="", hold=NO_ROUTE))
+        held = (await ledger.accept(arrival, now=START)).receipts[0]
+        destined = Destined("concur", Slot("report", "R1"))
+        assigned = await ledger.assign(held, destined=destined, account="ann", now=after(1))
+        assert assigned.destined == destined
+        assert assigned.key == new_receipt(slot="report/R1", account="ann").key
+        assert await reader.get(held.id) == assigned
+        requeued = await ledger.move(assigned, Event.REQUEUE, now=after(2), actor="ann")
+        assert (requeued.state, requeued.waived, requeued.reason) == (State.RECEIVED, NO_ROUTE, None)
+        with pytest.raises(IllegalTransition):
+            await ledger.assign(requeued, destined=destined, account="ann", now=after(3))
+
+    async def test_a_target_is_not_given_to_what_is_already_on_its_way_there(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        await upload(ledger)
+        arrival = new_arrival(new_receipt(target="", slot="", hold=NO_ROUTE))
+        held = (await ledger.accept(arrival, now=START)).receipts[0]
+        with pytest.raises(IllegalTransition, match="already receipt"):
+            await ledger.assign(held, destined=Destined("concur", Slot("receipt")), account=None, now=START)
+        assert await reader.get(held.id) == held
+
+    # --- claims and leases ---
+
+    async def test_the_longest_due_receipts_are_claimed_first(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipts = [await accept_one(ledger, f"{i}") for i in range(3)]
+        for receipt, due_at in zip(receipts, (30, 10, 20), strict=True):
+            image = image_of(receipt.sha256)
+            await ledger.move(receipt, Event.PREPARE, now=START, image=image, due_at=after(due_at))
+        claimed = await ledger.claim(owner="here", lease=LEASE, limit=9, now=after(25))
+        assert [r.id for r in claimed] == [receipts[1].id, receipts[2].id]
+        assert {(r.state, r.owner, r.lease_until) for r in claimed} == {(State.CLAIMED, "here", after(85))}
+        assert await reader.get(receipts[1].id) == claimed[0]
+
+    async def test_a_closed_account_is_passed_by_and_no_other(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        await make_ready(ledger, "nobody's", account=None)
+        for account in ("ann", "bob"):
+            await make_ready(ledger, account, account=account)
+
+        async def open_accounts(*closed: tuple[str, str | None]) -> set[str | None]:
+            claimed = await ledger.claim(owner="here", lease=LEASE, limit=9, now=START, closed=closed)
+            await ledger.release(owner="here", now=START)
+            return {receipt.account for receipt in claimed}
+
+        assert await open_accounts() == {None, "ann", "bob"}
+        assert await open_accounts(("concur", None)) == {"ann", "bob"}
+        assert await open_accounts(("concur", "ann"), ("concur", None)) == {"bob"}
+        assert await open_accounts(("other", None), ("other", "ann")) == {None, "ann", "bob"}
+
+    async def test_two_nodes_never_claim_the_same_receipt(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, url: str
+    ) -> None:
+        other = open_ledger(url, migrate=False, spool_path=spool_path)
+        for i in range(30):
+            await make_ready(ledger, f"{i}")
+        claims = await asyncio.gather(
+            *(
+                node.claim(owner=owner, lease=LEASE, limit=3, now=START)
+                for _ in range(8)
+                for node, owner in ((ledger, "here"), (other, "there"))
+            )
+        )
+        await other.aclose()
+        claimed = [receipt.id for batch in claims for receipt in batch]
+        assert len(claimed) == len(set(claimed)) == 30
+
+    async def test_a_stale_owner_can_not_write(self, ledger: SqlLedger, reader: SqlLedgerReader) -> None:
+        await make_ready(ledger)
+        mine = await claim_one(ledger)
+        await ledger.recover(now=START, everything=True)
+        theirs = await claim_one(ledger, owner="there")
+        for attempt in (
+            ledger.begin(mine, now=START),
+            ledger.move(mine, Event.RELEASE, now=START),
+            ledger.move(mine, Event.HOLD, now=START, reason="odd"),
+        ):
+            with pytest.raises(StaleClaim):
+                await attempt
+        assert await reader.get(theirs.id) == theirs
+
+    async def test_an_upload_does_not_begin_under_a_lease_that_ran_out(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        await make_ready(ledger)
+        claimed = await claim_one(ledger)
+        with pytest.raises(StaleClaim):
+            await ledger.begin(claimed, now=after(60))
+        await ledger.renew(owner="here", lease=LEASE, now=after(59))
+        begun = await ledger.begin(claimed, now=after(60))
+        assert begun.state is State.UPLOADING
+        found = await reader.get(begun.id)
+        assert found is not None
+        assert found.lease_until == after(119)  # what was renewed is not undone by an older snapshot
+
+    async def test_release_gives_back_what_was_not_begun(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        for content in ("a", "b", "c"):
+            await make_ready(ledger, content)
+        first, *_ = await ledger.claim(owner="here", lease=LEASE, limit=2, now=START)
+        await claim_one(ledger, owner="there")
+        await ledger.begin(first, now=START)
+        assert await ledger.release(owner="here", now=after(1)) == 1
+        counts = await reader.counts()
+        assert (counts[State.READY], counts[State.CLAIMED], counts[State.UPLOADING]) == (1, 1, 1)
+
+    @pytest.mark.parametrize("everything", [False, True])
+    async def test_what_a_dead_owner_left_is_released_or_lost(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, everything: bool
+    ) -> None:
+        uploading = await start_upload(ledger, "begun")
+        await make_ready(ledger, "claimed")
+        await claim_one(ledger)
+        await accept_one(ledger, "reserved")
+        await ledger.take_received(owner="here", lease=LEASE, limit=1, now=START)
+        early = await ledger.recover(now=after(59), everything=False)
+        assert (early.released, early.lost) == (0, 0)
+        now = after(1) if everything else after(60)
+        recovered = await ledger.recover(now=now, everything=everything)
+        assert (recovered.released, recovered.lost) == (1, 1)
+        lost = await reader.get(uploading.id)
+        assert lost is not None
+        assert lost.state is State.UNCONFIRMED
+        assert lost.reason is not None
+        assert (lost.owner, lost.attempts) == (None, 1)
+        (attempt,) = await reader.attempts(uploading.id)
+        assert (attempt.outcome, attempt.finished_at) == ("orphaned", now)
+        assert len(await ledger.take_received(owner="new", lease=LEASE, limit=9, now=now)) == 1
+        with pytest.raises(StaleClaim):
+            step = Step(event=Event.CONFIRM)
+            await ledger.finish(uploading, step, Uploaded(image_id="late"), now=now)
+
+    # --- attempts ---
+
+    @pytest.mark.parametrize(
+        ("outcome", "state", "attempts", "reason"),
+        [
+            (Uploaded(image_id="IMG1"), State.UPLOADED, 1, None),
+            (Refused(reason="No such entry.", fix="Check it."), State.FAILED, 1, "No such entry. Check it."),
+            (Throttled(reason="Busy."), State.READY, 0, "Busy."),
+            (Unavailable(reason="Down."), State.READY, 1, "Down."),
+            (Unconfirmed(reason="No answer."), State.UNCONFIRMED, 1, "No answer."),
+            (
+                Pending(reference="job/1", ask_after=timedelta(minutes=1)),
+                State.UNCONFIRMED,
+                1,
+                "The target took the image and has not said yet what it made of it.",
+            ),
+        ],
+    )
+    async def test_an_outcome_closes_the_attempt_and_moves_the_receipt(
+        self,
+        ledger: SqlLedger,
+        reader: SqlLedgerReader,
+        outcome: Outcome,
+        state: State,
+        attempts: int,
+        reason: str | None,
+    ) -> None:
+        evidence = Evidence(status=418, correlation_id="C-1", error_id="E-1", message="teapot", bytes_sent=99)
+        outcome = replace(outcome, evidence=evidence)
+        uploading = await start_upload(ledger)
+        step = next_step(outcome, RetryPolicy(), attempts=1, now=after(1), jitter=0.5)
+        done = await ledger.finish(uploading, step, outcome, now=after(1))
+        assert (done.state, done.attempts, done.reason, done.owner) == (state, attempts, reason, None)
+        assert done.due_at == (step.due_at or after(1))
+        assert done.image_id == ("IMG1" if state is State.UPLOADED else None)
+        assert done.reference == ("job/1" if isinstance(outcome, Pending) else None)
+        assert await reader.get(done.id) == done
+        (attempt,) = await reader.attempts(done.id)
+        assert (attempt.number, attempt.owner, attempt.started_at) == (1, "here", START)
+        assert (attempt.outcome, attempt.finished_at) == (type(outcome).__name__.lower(), after(1))
+        assert (attempt.status, attempt.correlation_id, attempt.error_id) == (418, "C-1", "E-1")
+        assert (attempt.message, attempt.bytes_sent) == ("teapot", 99)
+
+    async def test_attempts_are_numbered_even_when_they_are_not_spent(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipt = await make_ready(ledger)
+        step = Step(event=Event.DEFER, spent=False)
+        for _ in range(3):
+            uploading = await ledger.begin(await claim_one(ledger), now=START)
+            await ledger.finish(uploading, step, Throttled(reason="Busy."), now=START)
+        assert [attempt.number for attempt in await reader.attempts(receipt.id)] == [1, 2, 3]
+
+    async def test_a_receipt_given_up_says_so(self, ledger: SqlLedger, reader: SqlLedgerReader) -> None:
+        uploading = await start_upload(ledger)
+        failed = await ledger.finish(
+            uploading, Step(event=Event.EXHAUST), Unavailable(reason="Down."), now=START
+        )
+        assert failed.reason == "Down. Given up after 1 attempts; retry it when the cause is gone."
+
+    async def test_an_open_attempt_is_only_closed_by_its_outcome(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        uploading = await start_upload(ledger)
+        with pytest.raises(IllegalTransition):
+            await ledger.move(uploading, Event.LOSE, now=START)
+        ready = await make_ready(ledger, "other")
+        for event in (Event.CLAIM, Event.BEGIN):
+            with pytest.raises(IllegalTransition):
+                await ledger.move(ready, event, now=START)
+
+    # --- moves by hand ---
+
+    async def test_every_event_the_table_does_not_know_changes_nothing(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipt = await bring_to(ledger, State.DROPPED)
+        for event in Event:
+            with pytest.raises(IllegalTransition):
+                await ledger.move(receipt, event, now=START, image=image_of("ab" * 32), image_id="X")
+        assert await reader.get(receipt.id) == receipt
+
+    async def test_a_failing_move_does_not_hurt_those_committed_with_it(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipts = [await accept_one(ledger, f"{i}") for i in range(20)]
+        stale = replace(receipts[3], version=9)
+        moves = [ledger.move(r, Event.REJECT, now=START, reason="blank") for r in receipts]
+        bad = [
+            ledger.begin(receipts[0], now=START),
+            ledger.move(stale, Event.REJECT, now=START, reason="blank"),
+        ]
+        results = await asyncio.gather(*moves[:10], *bad, *moves[10:], return_exceptions=True)
+        errors = [type(result) for result in results if isinstance(result, BaseException)]
+        assert errors == [IllegalTransition, StaleClaim]
+        assert (await reader.counts())[State.REJECTED] == 20
+
+    async def test_an_unconfirmed_upload_is_confirmed_by_its_image_id(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipt = await bring_to(ledger, State.UNCONFIRMED)
+        with pytest.raises(IllegalTransition, match="image ID"):
+            await ledger.move(receipt, Event.CONFIRM, now=START)
+        done = await ledger.move(receipt, Event.CONFIRM, now=START, image_id="IMG9", actor="ann")
+        assert (done.state, done.image_id, done.reason) == (State.UPLOADED, "IMG9", None)
+        *_, last = await reader.history(receipt.id)
+        assert (last.actor, last.reason) == ("ann", "image ID IMG9")
+
+    async def test_a_requeue_starts_afresh(self, ledger: SqlLedger, reader: SqlLedgerReader) -> None:
+        failed = await bring_to(ledger, State.FAILED)
+        assert failed.attempts == 1
+        ready = await ledger.move(failed, Event.REQUEUE, now=after(5), actor="ann")
+        assert (ready.state, ready.attempts, ready.due_at) == (State.READY, 0, after(5))
+        assert (ready.reason, ready.waived) == (None, None)
+
+    async def test_only_unconfirmed_receipts_of_that_target_that_are_due_are_requeued(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        uploading = await start_upload(ledger)
+        step = Step(event=Event.LOSE, due_at=after(10))
+        await ledger.finish(uploading, step, Unconfirmed(reason="No answer."), now=START)
+        assert await ledger.requeue_unconfirmed(target="concur", now=after(9)) == 0
+        assert await ledger.requeue_unconfirmed(target="other", now=after(10)) == 0
+        assert await ledger.requeue_unconfirmed(target="concur", now=after(10)) == 1
+        found = await reader.get(uploading.id)
+        assert found is not None
+        assert (found.state, found.attempts) == (State.READY, 1)
+
+    async def test_nothing_stays_due_later_than_the_clamp(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipt = await accept_one(ledger)
+        image = image_of(receipt.sha256)
+        await ledger.move(receipt, Event.PREPARE, now=START, image=image, due_at=after(9999))
+        assert await ledger.clamp_due(latest=after(60)) == 1
+        assert await ledger.clamp_due(latest=after(60)) == 0
+        assert (await claim_one(ledger, now=after(60))).due_at == after(60)
+
+    # --- feedback ---
+
+    async def test_a_settled_receipt_is_reported_once(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipt = await upload(ledger, now=after(3))
+        (feedback,) = await ledger.feedback_due(limit=9, now=after(3))
+        assert feedback.failures == 0
+        assert feedback.report == Report(
+            origin=Origin(kind=OriginKind.FILE, source="scanner", path="lunch.pdf"),
+            arrival=receipt.arrival,
+            receipt=receipt.id,
+            documents=(document(),),
+            state=State.UPLOADED,
+            destined="concur:receipt",
+            image_id="IMG1",
+            reason=None,
+            at=after(3),
+            repeat=False,
+            place=None,
+        )
+        await ledger.feedback_done(feedback, place="uploaded/lunch.pdf", now=after(4))
+        assert await due(ledger, after(99)) == []
+
+    async def test_a_report_that_did_not_get_through_is_due_later(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        await upload(ledger)
+        (feedback,) = await ledger.feedback_due(limit=9, now=START)
+        await ledger.feedback_deferred(feedback, due_at=after(30))
+        assert await due(ledger, after(29)) == []
+        (later,) = await ledger.feedback_due(limit=9, now=after(30))
+        assert later.failures == 1
+
+    async def test_a_report_overtaken_by_events_does_not_count_but_its_place_does(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipt = await bring_to(ledger, State.UNCONFIRMED)
+        (old,) = await ledger.feedback_due(limit=9, now=START)
+        await ledger.move(receipt, Event.CONFIRM, now=after(1), image_id="IMG9")
+        await ledger.feedback_done(old, place="rejected/lunch.pdf", now=after(2))
+        await ledger.feedback_deferred(old, due_at=after(500))
+        (report,) = await due(ledger, after(2))
+        assert (report.state, report.place) == (State.UPLOADED, "rejected/lunch.pdf")
+
+    async def test_nobody_is_told_of_a_submission(self, ledger: SqlLedger, reader: SqlLedgerReader) -> None:
+        arrival = new_arrival(new_receipt(), kind=OriginKind.SUBMISSION)
+        receipt = (await ledger.accept(arrival, now=START)).receipts[0]
+        await ledger.move(receipt, Event.REJECT, now=START, reason="blank")
+        assert await due(ledger) == []
+
+    async def test_a_repeat_that_comes_with_the_end_of_the_first_is_told_too(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        uploading = await start_upload(ledger)
+        repeat = new_arrival(new_receipt(document("copy.pdf")), path="copy.pdf")
+        await asyncio.gather(
+            ledger.accept(repeat, now=START),
+            ledger.finish(uploading, Step(event=Event.CONFIRM), Uploaded(image_id="IMG1"), now=START),
+        )
+        told = {(r.origin.path, r.documents[0].filename, r.repeat) for r in await due(ledger)}
+        assert told == {("lunch.pdf", "lunch.pdf", False), ("copy.pdf", "copy.pdf", True)}
+
+    # --- retention ---
+
+    async def test_bytes_expire_when_all_their_receipts_are_done_with_them(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        sha256 = document().sha256
+        uploaded = await upload(ledger)
+        other = new_receipt(slot="report/R1")  # the same bytes for another slot
+        second = (await ledger.accept(new_arrival(other), now=START)).receipts[0]
+        assert await ledger.expired(before=after(100), limit=9) == []
+        await ledger.move(second, Event.DROP, now=after(50))
+        assert await ledger.expired(before=after(50), limit=9) == []
+        assert await ledger.expired(before=after(51), limit=9) == [sha256]
+        assert await ledger.known([sha256, "00"]) == {sha256}
+        await ledger.purged([sha256], now=after(60))
+        assert await ledger.expired(before=after(51), limit=9) == []
+        assert await ledger.known([sha256, "00"]) == frozenset()
+        assert await reader.get(uploaded.id) == uploaded
+
+    async def test_bytes_of_a_sighting_and_of_an_image_expire_too(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipt = await accept_one(ledger)
+        image = image_of("ab" * 32)
+        await ledger.move(receipt, Event.PREPARE, now=START, image=image)
+        assert await ledger.known([image.sha256]) == {image.sha256}
+        uploading = await ledger.begin(await claim_one(ledger), now=START)
+        await ledger.finish(uploading, Step(event=Event.CONFIRM), Uploaded(image_id="1"), now=START)
+        assert set(await ledger.expired(before=after(1), limit=9)) == {image.sha256, receipt.sha256}
+        await ledger.purged([image.sha256, receipt.sha256], now=after(2))
+        await ledger.accept(new_arrival(new_receipt(document("copy.pdf"))), now=after(3))
+        assert await ledger.known([receipt.sha256]) == {receipt.sha256} - await ledger.known(["x"])
+        assert await ledger.expired(before=after(4), limit=9) == [document().sha256]
+
+    # --- reading ---
+
+    async def test_a_receipt_is_found_by_an_unambiguous_beginning(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        receipt = await accept_one(ledger)
+        assert await reader.get(receipt.id[:8].upper()) == receipt
+        assert await reader.get(receipt.id[:7]) is None
+        assert await reader.get("%" * 8) is None
+        await accept_one(ledger, "second")
+        assert await reader.get(receipt.id[:8]) is None
+        assert await reader.get(receipt.id) == receipt
+
+    async def test_receipts_are_listed_newest_first(self, ledger: SqlLedger, reader: SqlLedgerReader) -> None:
+        old, mid, new = [await accept_one(ledger, f"{i}", now=after(i)) for i in range(3)]
+        await ledger.move(mid, Event.REJECT, now=after(50), reason="blank")
+        assert [r.id for r in await reader.find()] == [new.id, mid.id, old.id]
+        assert [r.id for r in await reader.find(limit=1)] == [new.id]
+        assert [r.id for r in await reader.find(states=[State.REJECTED])] == [mid.id]
+        assert [r.id for r in await reader.find(changed_since=after(2))] == [new.id, mid.id]
+
+    async def test_waiting_counts_what_still_happens_by_itself(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        nothing = await reader.waiting(horizon=after(100))
+        assert (nothing.received, nothing.owned, nothing.next_due) == (0, 0, None)
+        await accept_one(ledger, "received")
+        await start_upload(ledger, "uploading")
+        for content, due_at in (("due", 5), ("later", 500)):
+            receipt = await accept_one(ledger, content)
+            image = image_of(receipt.sha256)
+            await ledger.move(receipt, Event.PREPARE, now=START, image=image, due_at=after(due_at))
+        await ledger.move(await accept_one(ledger, "bad"), Event.REJECT, now=START, reason="blank")
+        waiting = await reader.waiting(horizon=after(100))
+        assert (waiting.received, waiting.owned, waiting.feedback_due) == (1, 1, 1)
+        assert (waiting.ready_due, waiting.ready_later, waiting.next_due) == (1, 1, after(5))
+
+    # --- opening ---
+
+    async def test_the_migrations_make_the_tables_the_program_uses(self, ledger: SqlLedger, url: str) -> None:
+        from alembic.autogenerate import compare_metadata
+        from alembic.migration import MigrationContext
+
+        engine = open_engine(url, writes=False)
+        with engine.connect() as connection:
+            options = {"compare_type": False}  # columns of foreign text are TEXT with a coding of ours
+            context = MigrationContext.configure(connection, opts=options)
+            assert compare_metadata(context, metadata) == []
+        engine.dispose()
+
+    async def test_migrating_again_changes_nothing(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, url: str
+    ) -> None:
+        receipt = await accept_one(ledger)
+        assert migrate(url) == "0001"
+        assert await reader.get(receipt.id) == receipt
+
+    async def test_the_ledger_of_a_newer_program_is_refused(self, ledger: SqlLedger, url: str) -> None:
+        await ledger.aclose()
+        engine = open_engine(url, writes=True)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        engine.dispose()
+        for migrates in (False, True):
+            with pytest.raises(LedgerTooNew):
+                open_ledger(url, migrate=migrates, spool_path=spool_path)
+        with pytest.raises(LedgerTooNew):
+            open_reader(url, spool_path=spool_path)
+
+    async def test_a_ledger_that_does_not_exist_is_named(self, url: str) -> None:
+        with pytest.raises(LedgerUnavailable, match="ingestd run"):
+            open_reader(url, spool_path=spool_path)
+        with pytest.raises(LedgerUnavailable, match="ingestd run"):
+            open_ledger(url, migrate=False, spool_path=spool_path)
+
+    async def test_what_was_given_before_closing_is_still_done(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        accepts = [asyncio.create_task(accept_one(ledger, f"{i}")) for i in range(50)]
+        await asyncio.sleep(0)
+        await ledger.aclose()
+        await asyncio.gather(*accepts)
+        assert (await reader.counts())[State.RECEIVED] == 50
+        with pytest.raises(LedgerUnavailable):
+            await accept_one(ledger, "late")
+
+    async def test_cancelled_callers_leave_whole_operations_behind(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        tasks = [asyncio.create_task(accept_one(ledger, f"{i}")) for i in range(60)]
+        for count, task in enumerate(tasks):
+            await asyncio.sleep(0)
+            if count % 3:
+                task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        kept = [result for result in results if isinstance(result, Receipt)]
+        assert len(kept) >= 20
+        assert {r.id for r in kept} <= {r.id for r in await reader.find()}
+
+
+async def bring_to(ledger: SqlLedger, state: State) -> Receipt:
+    """The lunch receipt in this state."""
+    step: Step
+    outcome: Outcome
+    match state:
+        case State.RECEIVED:
+            return await accept_one(ledger)
+        case State.READY:
+            return await make_ready(ledger)
+        case State.CLAIMED:
+            await make_ready(ledger)
+            return await claim_one(ledger)
+        case State.UPLOADING:
+            return await start_upload(ledger)
+        case State.UPLOADED:
+            return await upload(ledger)
+        case State.REJECTED:
+            return await ledger.move(await accept_one(ledger), Event.REJECT, now=START, reason="blank")
+        case State.HELD:
+            return await ledger.move(await accept_one(ledger), Event.HOLD, now=START, reason="odd")
+        case State.DROPPED:
+            return await ledger.move(await accept_one(ledger), Event.DROP, now=START)
+        case State.UNCONFIRMED:
+            step, outcome = Step(event=Event.LOSE), Unconfirmed(reason="No answer.")
+        case State.FAILED:
+            step, outcome = Step(event=Event.REFUSE), Refused(reason="No.", fix="")
+    return await ledger.finish(await start_upload(ledger), step, outcome, now=START)

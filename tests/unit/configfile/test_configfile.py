@@ -1,0 +1,195 @@
+"""The configuration file: every mistake is named with its key and its fix, all of them at once."""
+
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ingestd.configfile import find_configuration, load_configuration, parse_configuration
+from ingestd.domain.errors import ConfigurationError
+from ingestd.domain.retry import RetryPolicy
+from ingestd.settings import (
+    FolderSettings,
+    LogSettings,
+    PreparationSettings,
+    Secret,
+    Settings,
+    StorageSettings,
+    UploadSettings,
+)
+
+ROOT = Path(__file__).parents[3]
+REFERENCE = ROOT / "config/ingestd.toml"
+
+TARGET = """
+[targets.concur]
+kind = "concur-image-v1"
+url = "https://us2.api.concursolutions.com"
+"""
+
+
+def parse(text: str) -> Settings:
+    return parse_configuration(tomllib.loads(text), base=Path("/etc/ingestd"), origin="x.toml")
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text)
+    return list(caught.value.problems)
+
+
+# --- the files that come with ingestd ----------------------------------------------------------------------
+
+
+def uncommented(text: str) -> str:
+    """The reference with every commented-out key switched on."""
+    return re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
+
+
+def test_the_reference_loads_as_it_stands() -> None:
+    settings = load_configuration(REFERENCE)
+    assert settings.storage.directory == Path("/var/lib/ingestd")
+    assert len(settings.routes) == 5
+
+
+def test_the_reference_shows_the_true_defaults() -> None:
+    text = uncommented(REFERENCE.read_text()).replace('max_size = "50GB"', "", 1)
+    text = re.sub(r"^ledger = .*$", "", text, flags=re.MULTILINE)
+    settings = parse(text)
+    directory = settings.storage.directory
+    assert settings.storage == StorageSettings(directory=directory)
+    assert settings.uploads == UploadSettings()
+    assert settings.preparation == PreparationSettings()
+    assert settings.log == LogSettings()
+    (folder,) = settings.folders
+    assert folder == FolderSettings(name=folder.name, path=folder.path)
+    target = settings.targets["concur"]
+    assert target.retry == RetryPolicy()
+    assert (target.authorization, target.on_unconfirmed, target.timeout, target.max_bytes) == (
+        "Bearer", "hold", timedelta(seconds=60), 10_000_000,
+    )  # fmt: skip
+
+
+def test_the_reference_names_every_key() -> None:
+    from ingestd.configfile import tables
+
+    text = uncommented(REFERENCE.read_text())
+    named = set(re.findall(r"^(\w+) = ", text, flags=re.MULTILINE))
+    for table in (tables._Storage, tables._Uploads, tables._Preparation, tables._Log, tables._Retry,
+                  tables._Target, tables._Folder):  # fmt: skip
+        keys = set(table.model_fields) - {"retry", "accounts"}
+        assert keys <= named, table
+
+
+def test_the_first_configuration_is_complete_and_travels_in_the_package() -> None:
+    settings = load_configuration(ROOT / "config/sandbox.toml")
+    assert settings.targets and settings.folders and settings.routes
+    assert (ROOT / "ingestd/cli/sandbox.toml").read_bytes() == (ROOT / "config/sandbox.toml").read_bytes()
+
+
+# --- mistakes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ('[storage]\ndirectry = "x"', "storage.directry", "no such key"),
+        ('[storage]\nmin_free = "10 apples"', "storage.min_free", '"10MB"'),
+        ('[storage]\nkeep = "forever"', "storage.keep", '"2s"'),
+        ('[storage]\nledger = "mysql://x"', "storage.ledger", "postgresql://"),
+        ("[uploads]\nworkers = 0", "uploads.workers", "greater than or equal to 1"),
+        ('[uploads]\nworkers = "8"', "uploads.workers", "valid integer"),
+        ('[preparation]\ninspect = "maybe"', "preparation.inspect", "'light' or 'full'"),
+        ('[preparation]\nmemory = "1MB"', "preparation.memory", "256MB"),
+        ('[targets.x]\nkind = "fax"\nurl = "https://x"', "targets.x.kind", "concur-image-v1"),
+        ('[targets.x]\nkind = "concur-image-v1"', "targets.x.url", "missing"),
+        ('[targets.x]\nkind = "concur-image-v1"\nurl = "http://example.com"', "targets.x.url", "https://"),
+        ('[targets.x]\nkind = "concur-image-v1"\nurl = "us2.api"', "targets.x.url", "must look like"),
+        ('[targets.x]\nkind = "concur-image-v1"\nurl = "https://a:b@c"', "targets.x.url", "password"),
+        ('[targets."a b"]\nkind = "concur-image-v1"\nurl = "https://x"', "targets.a b", "letters, digits"),
+        ('[[folders]]\nname = "a"', "folders[1].path", "missing"),
+        ('[[folders]]\nname = "a"\npath = "/a"\npolling = "maybe"', "folders[1].polling", '"auto"'),
+        ('[[folders]]\nname = "submit"\npath = "/a"', "folders[1].name", "taken"),
+        ("[[routes]]", "routes[1].send", "missing"),
+        ('[[routes]]\nsend = "concur"', "routes[1].send", "TARGET:SLOT"),
+        ('[[routes]]\nsend = "nobody:receipt"', "routes[1].send", "[targets.nobody]"),
+        (TARGET + '[[routes]]\nsend = "concur:reciept"', "routes[1].send", "the slots are: receipt"),
+        (TARGET + '[[routes]]\nsend = "concur:report"', "routes[1].send", "needs an ID"),
+        (TARGET + '[[routes]]\nsend = "concur:receipt/1"', "routes[1].send", "takes no ID"),
+        (TARGET + '[[routes]]\nsend = "concur:report/{id}"', "routes[1].send", "nothing catches {id}"),
+        (TARGET + '[[routes]]\npath = "{ID}"\nsend = "concur:receipt"', "routes[1].path", "lower_case"),
+        (TARGET + '[[routes]]\nsend = "concur:receipt"\nas = "ann"', "routes[1].as", "accounts.ann"),
+        (TARGET + '[targets.concur.retry]\nfirst = "1h"', "targets.concur.retry.first", "ceiling"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_and_its_fix(text: str, key: str, words: str) -> None:
+    (problem,) = problems(text)
+    assert problem.startswith(f"x.toml: {key}: ")
+    assert words in problem
+
+
+def test_all_mistakes_are_shown_at_once() -> None:
+    assert len(problems('[storage]\nkeep = "x"\nfoo = 1\n[uploads]\nworkers = -1\n[nonsense]')) == 4
+
+
+def test_folders_that_overlap_are_refused() -> None:
+    text = '[[folders]]\nname = "a"\npath = "/srv/a"\n[[folders]]\nname = "b"\npath = "/srv/a/b"'
+    (problem,) = problems(text)
+    assert "/srv/a/b and folder 'a' overlap" in problem
+
+
+def test_a_folder_around_the_storage_is_refused() -> None:
+    text = '[storage]\ndirectory = "/srv/a/data"\n[[folders]]\nname = "a"\npath = "/srv/a"'
+    (problem,) = problems(text)
+    assert "keep them apart" in problem
+
+
+def test_a_file_that_is_missing_or_no_toml_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        load_configuration(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("[storage\n")
+    with pytest.raises(ConfigurationError, match="not valid TOML"):
+        load_configuration(tmp_path / "bad.toml")
+
+
+# --- where things are looked for ---------------------------------------------------------------------------
+
+
+def test_the_configuration_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INGESTD_CONFIG", raising=False)
+    with pytest.raises(ConfigurationError, match="--config"):
+        find_configuration(None)
+    (tmp_path / "ingestd.toml").touch()
+    assert find_configuration(None) == Path("ingestd.toml")
+    monkeypatch.setenv("INGESTD_CONFIG", "/somewhere.toml")
+    assert find_configuration(None) == Path("/somewhere.toml")
+    assert find_configuration(Path("given.toml")) == Path("given.toml")
+
+
+def test_a_bare_token_name_is_a_credential_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = TARGET + 'token_file = "concur-token"'
+    assert parse(text).targets["concur"].token == Secret(file=Path("/etc/ingestd/concur-token"))
+    (tmp_path / "concur-token").touch()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert parse(text).targets["concur"].token == Secret(file=tmp_path / "concur-token")
+
+
+def test_without_a_token_file_the_environment_is_asked() -> None:
+    settings = parse(TARGET + "[targets.concur.accounts.ann-b]")
+    assert settings.targets["concur"].token == Secret(environment="INGESTD_CONCUR_TOKEN")
+    assert settings.targets["concur"].accounts["ann-b"] == Secret(environment="INGESTD_CONCUR_ANN_B_TOKEN")
+
+
+def test_the_state_directory_of_the_service_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/ingestd")
+    assert parse("").storage.directory == Path("/var/lib/ingestd")
+
+
+def test_sizes_and_durations_have_units() -> None:
+    settings = parse('[storage]\nmin_free = "1.5GiB"\nmax_size = 1000\nkeep = "36h"')
+    assert settings.storage.min_free == 1_610_612_736
+    assert settings.storage.max_size == 1000
+    assert settings.storage.keep == timedelta(hours=36)
