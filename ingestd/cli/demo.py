@@ -229,14 +229,20 @@ def _rows(receipts: Sequence[Receipt], place: Path) -> Iterator[tuple[str, str, 
 # --- the judgement -----------------------------------------------------------------------------------------
 
 
-def _stored(url: str) -> list[tuple[str, str, str]]:
+def _stored(url: str) -> list[tuple[str, str, str | None]]:
     """What the sandbox holds: slot, sha256 and image ID of each image."""
     with urllib.request.urlopen(f"{url}/_sandbox/images", timeout=10) as answer:  # noqa: S310 - our own sandbox
         images = json.load(answer)["images"]
-    return [(image["slot"], image["sha256"], image["image_id"]) for image in images]
+    return [(_place(image), image["sha256"], image["image_id"]) for image in images]
 
 
-def _verdict(receipts: Sequence[Receipt], stored: Sequence[tuple[str, str, str]], place: Path) -> list[str]:
+def _place(image: dict[str, str | None]) -> str:
+    return f"{image['slot']}/{image['id']}" if image["id"] else str(image["slot"])
+
+
+def _verdict(
+    receipts: Sequence[Receipt], stored: Sequence[tuple[str, str, str | None]], place: Path
+) -> list[str]:
     """What is not as it should be, a sentence each."""
     wrong: list[str] = []
     by_path = {receipt.path: receipt for receipt in receipts}

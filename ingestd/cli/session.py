@@ -43,6 +43,8 @@ def act_as_owner(directory: Path) -> None:
     status = directory.stat()
     if status.st_uid == 0:
         return
+    import ingestd.assembly  # noqa: F401 - loaded while every file of an installation can still be read
+
     try:
         entry = pwd.getpwuid(status.st_uid)
         groups = os.getgrouplist(entry.pw_name, status.st_gid)

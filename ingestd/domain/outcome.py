@@ -43,8 +43,9 @@ class Throttled:
 class Unavailable:
     """The target can't take it now and stored nothing: down, unreachable, or it refuses our credentials.
 
-    `everything` says that the next receipt would meet the same answer, so the target is left alone for a
-    while; `wait` is the shortest sensible pause, None for the ordinary backoff.
+    `everything` says that the next receipt would meet the same answer: the target is left alone for a while,
+    and no attempt is spent, since an outage is not the receipt's fault. `wait` is the shortest sensible
+    pause, None for the ordinary backoff.
     """
 
     reason: str

@@ -69,11 +69,12 @@ def next_step(outcome: Outcome, policy: RetryPolicy, *, attempts: int, now: Inst
             backoff = _backoff(policy, attempts, jitter)
             wait = backoff if asked is None else max(policy.first, min(asked, LONGEST_ASKED_WAIT))
             return Step(event=Event.DEFER, due_at=later(now, wait), spent=False)
-        case Unavailable(wait=floor):
-            if attempts >= policy.attempts:
+        case Unavailable(wait=asked, everything=everything):
+            if attempts >= policy.attempts and not everything:
                 return Step(event=Event.EXHAUST)
-            wait = max(floor or timedelta(), _backoff(policy, attempts, jitter))
-            return Step(event=Event.DEFER, due_at=later(now, wait))
+            floor = min(asked or timedelta(), LONGEST_ASKED_WAIT)
+            wait = max(floor, _backoff(policy, attempts, jitter))
+            return Step(event=Event.DEFER, due_at=later(now, wait), spent=not everything)
         case _:
             assert_never(outcome)
 

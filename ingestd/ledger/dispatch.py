@@ -103,7 +103,7 @@ def recover(*, now: Instant, everything: bool) -> Operation[Recovered]:
 def clamp_due(*, latest: Instant) -> Operation[int]:
     def run(tx: Transaction) -> int:
         tx.change(_CLAMP_FEEDBACK, {"latest": latest})
-        return tx.change(_CLAMP, {"latest": latest})
+        return tx.execute(_CLAMP, {"latest": latest}).rowcount
 
     return run
 

@@ -193,6 +193,8 @@ class Offload:
         if self._server.lost:
             if self._restart is None:
                 self._restart = asyncio.create_task(self._start_again(), name="offload restart")
+                # Those who wait hear of a failure; when all of them were cancelled, nobody needs to.
+                self._restart.add_done_callback(lambda task: task.cancelled() or task.exception())
             # Shielded: many may wait for it, and a half started process would be left over.
             return await asyncio.shield(self._restart)
         self._server.attach()

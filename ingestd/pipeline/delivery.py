@@ -26,7 +26,7 @@ STOPPED = "ingestd was stopped while the image was on its way, so nobody knows i
 class Delivery:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
-        self._gates = Gates(dict(flow.policies), flow.observer)
+        self.gates = Gates(dict(flow.policies), flow.observer)
         self.crew: Crew[Receipt] = Crew(
             "upload", flow.upload_workers, take=self._take, do=self._deliver, bell=flow.to_upload
         )
@@ -39,7 +39,7 @@ class Delivery:
             lease=flow.upkeep.lease,
             limit=limit,
             now=now,
-            closed=self._gates.closed(now),
+            closed=self.gates.closed(now),
         )
 
     async def _deliver(self, receipt: Receipt) -> None:
@@ -54,14 +54,14 @@ class Delivery:
         if receipt.target not in self._flow.destinations:
             await self._refuse_unknown_target(receipt)
             return
-        until = self._gates.enter(key, self._flow.clock())
+        until = self.gates.enter(key, self._flow.clock())
         if until is not None:
             await self._move(receipt, Event.RELEASE, due_at=until)
             return
         try:
             begun = await self._begin(receipt)
         except BaseException:
-            self._gates.leave(key, self._flow.clock())
+            self.gates.leave(key, self._flow.clock())
             raise
         started = self._flow.clock()
         outcome = await self._upload(begun)
@@ -110,7 +110,7 @@ class Delivery:
         flow = self._flow
         now, jitter = flow.clock(), random.random()
         policy = flow.policies[receipt.target]
-        closed_until = self._gates.settle(key, outcome, now=now, jitter=jitter)
+        closed_until = self.gates.settle(key, outcome, now=now, jitter=jitter)
         step = next_step(outcome, policy, attempts=receipt.attempts + 1, now=now, jitter=jitter)
         if step.due_at is not None and closed_until is not None:
             step = replace(step, due_at=Instant(max(step.due_at, closed_until)))

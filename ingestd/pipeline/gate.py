@@ -32,6 +32,7 @@ PROBE_PATIENCE = timedelta(seconds=1)
 class _Gate:
     until: Instant
     strikes: int
+    reason: str = ""
     probing: bool = False
 
 
@@ -46,6 +47,10 @@ class Gates:
     def closed(self, now: Instant) -> list[Key]:
         """For whom nothing should be claimed now."""
         return [key for key, gate in self._gates.items() if gate.probing or now < gate.until]
+
+    def troubles(self) -> list[str]:
+        """A sentence for each gate that is closed, for the status line."""
+        return [f"{target}: {gate.reason}" for (target, _), gate in self._gates.items()]
 
     def enter(self, key: Key, now: Instant) -> Instant | None:
         """None: go ahead. Else the time before which it makes no sense to try."""
@@ -75,6 +80,7 @@ class Gates:
         gate = self._gates.setdefault(key, _Gate(until=now, strikes=0))
         gate.probing = False
         gate.strikes += 1
+        gate.reason = getattr(outcome, "reason", "")
         gate.until = max(gate.until, later(now, pause))
         self._observer.note(
             "gate.closed",
@@ -82,7 +88,7 @@ class Gates:
             target=key[0],
             account=key[1],
             seconds=round(pause.total_seconds(), 1),
-            reason=getattr(outcome, "reason", ""),
+            reason=gate.reason,
         )
         return gate.until
 

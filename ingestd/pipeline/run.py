@@ -62,6 +62,7 @@ class Pipeline:
         troubles = [
             f"{i.source.name}: {i.source.status.trouble}" for i in self._intakes if i.source.status.trouble
         ]
+        troubles += self._delivery.gates.troubles()
         return troubles + [f"{i.source.name}: intake paused, {i.paused}" for i in self._intakes if i.paused]
 
     async def run(self, *, until_idle: timedelta | None = None) -> RunResult:

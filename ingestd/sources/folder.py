@@ -62,6 +62,7 @@ class FolderSource:
         self._trouble: str | None = None
         self._troubled_since: Instant | None = None
         self._blocked: dict[str, str] = {}
+        self._lost = False
 
     def __repr__(self) -> str:
         return f"<FolderSource {self.name} {self.settings.path} {self.status}>"
@@ -251,6 +252,7 @@ class FolderSource:
     async def _lose(self, sentence: str) -> None:
         """Let go of a folder in trouble, so that it is opened anew when it is back."""
         await self._let_go()
+        self._lost = True
         if sentence != self._trouble:
             self._observer.note("source.unavailable", level="warning", source=self.name, reason=sentence)
         self._set_trouble(sentence)
@@ -267,7 +269,8 @@ class FolderSource:
                 path=printable(path),
                 reason=reasons[path],
             )
-        if self._trouble is not None and not reasons:
+        if self._lost:
+            self._lost = False
             self._observer.note("source.recovered", source=self.name)
         self._blocked = dict(reasons)
         self._set_trouble(blocked(reasons) if reasons else None)

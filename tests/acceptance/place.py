@@ -79,8 +79,11 @@ class SandboxProcess:
         self.url = match[0]
 
     def images(self) -> list[dict[str, Any]]:
+        """All that is stored, in order; `place` is the slot with its ID."""
         with urllib.request.urlopen(f"{self.url}/_sandbox/images", timeout=30) as answer:
             images: list[dict[str, Any]] = json.load(answer)["images"]
+        for image in images:
+            image["place"] = f"{image['slot']}/{image['id']}" if image["id"] else image["slot"]
         return images
 
     def faults(self, **document: Any) -> None:

@@ -62,6 +62,15 @@ def test_attempts_run_out_at_the_limit_and_not_before() -> None:
     assert step(Unavailable(reason="down"), attempts=POLICY.attempts).event is Event.EXHAUST
 
 
+def test_an_outage_of_the_whole_target_spends_no_attempt_however_long_it_lasts() -> None:
+    taken = step(Unavailable(reason="503", everything=True), attempts=10_000)
+    assert (taken.event, taken.spent) == (Event.DEFER, False)
+
+
+def test_an_absurd_wait_of_an_unavailable_target_is_cut() -> None:
+    assert wait(step(Unavailable(reason="408", wait=timedelta(days=1)))) == LONGEST_ASKED_WAIT
+
+
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
 def test_backoff_stays_between_first_and_ceiling(attempts: int, jitter: float) -> None:
     policy = RetryPolicy(attempts=20_000)

@@ -116,6 +116,14 @@ def reset(writer: Writer) -> None:
 
 def stop_reading(writer: Writer) -> None:
     """What arrives stays in the kernel's buffers, until they are full."""
+    _both_ways(writer).pause_reading()
+
+
+def resume_reading(writer: Writer) -> None:
+    _both_ways(writer).resume_reading()
+
+
+def _both_ways(writer: Writer) -> asyncio.ReadTransport:
     transport = writer.transport
-    assert isinstance(transport, asyncio.Transport)
-    transport.pause_reading()
+    assert isinstance(transport, asyncio.ReadTransport)
+    return transport

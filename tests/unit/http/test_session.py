@@ -1,13 +1,15 @@
 """What became of a request, measured against peers that behave badly on a real socket."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
-from ssl import PROTOCOL_TLS_SERVER, SSLContext
+from ssl import PROTOCOL_TLS_SERVER, SSLContext, create_default_context
 
 import pytest
 from cryptography import x509
@@ -19,7 +21,18 @@ from cryptography.x509.oid import NameOID
 from ingestd.domain.errors import ConfigurationError
 from ingestd.http import session as session_module
 from ingestd.http.session import ANSWER_BYTES, Answer, AnswerLost, Exchange, NotSent, Request, Session
-from tests.unit.http.peers import Behaviour, Peer, Reader, Writer, always, answer, peer, reset, stop_reading
+from tests.unit.http.peers import (
+    Behaviour,
+    Peer,
+    Reader,
+    Writer,
+    always,
+    answer,
+    peer,
+    reset,
+    resume_reading,
+    stop_reading,
+)
 
 SMALL, LARGE = 100_000, 4_000_000
 QUICK = timedelta(seconds=0.4)
@@ -184,6 +197,12 @@ async def test_a_connection_that_breaks_within_the_body_is_known_not_to_have_sen
     assert 0 < result.bytes_sent < LARGE
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system can't limit its buffers")
+async def test_what_only_the_kernel_took_from_us_does_not_count_as_sent() -> None:
+    """With the buffers a socket has by itself, this body would count as sent, unread as it is."""
+    assert isinstance(await sent_to(reset_unread, 1_000_000), NotSent)
+
+
 async def close_at_once(_: Peer, __: Reader, writer: Writer) -> None:
     reset(writer)
 
@@ -199,6 +218,7 @@ async def answer_one_then_close(here: Peer, reader: Reader, writer: Writer) -> N
     await here.read_request(reader)
     writer.write(answer(body=b"<Image/>"))
     await writer.drain()
+    await asyncio.sleep(0.2)
 
 
 async def test_a_connection_that_was_closed_while_idle_costs_no_doubt() -> None:
@@ -208,7 +228,7 @@ async def test_a_connection_that_was_closed_while_idle_costs_no_doubt() -> None:
             method="POST", url=url + "/x", headers={}, content=b"\xe5" * 1000, content_type="image/png"
         )
         assert isinstance(await session.exchange(request), Answer)
-        time.sleep(0.2)  # noqa: ASYNC251 - the loop must not run while the server closes
+        time.sleep(0.5)  # noqa: ASYNC251 - the loop must not run while the server closes
         assert isinstance(await session.exchange(request), Answer)
 
 
@@ -344,6 +364,45 @@ async def test_a_server_that_answers_drop_by_drop_is_given_up(monkeypatch: pytes
     assert isinstance(result, AnswerLost)
 
 
+# --- over TLS ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SSLContext:
+    """A server's context whose certificate this process trusts for once."""
+    context = own_certificate(tmp_path)
+    trusting = create_default_context(cafile=tmp_path / "server.pem")
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting)
+    return context
+
+
+@pytest.mark.parametrize("size", [1, SMALL, LARGE])
+async def test_a_body_arrives_whole_over_tls(trusted: SSLContext, size: int) -> None:
+    async with peer(always(answer()), tls=trusted) as here, session_to(here.url) as session:
+        for _ in range(2):
+            result = await session.exchange(post(here, size))
+            assert isinstance(result, Answer)
+            assert result.whole_sent
+    assert [len(request.body) for request in here.seen] == [size, size]
+    assert here.connections == 1
+
+
+@pytest.mark.parametrize("behaviour", [refuse_to_read, reset_unread, reset_in_the_middle])
+async def test_a_break_within_the_body_is_recognised_over_tls(
+    trusted: SSLContext, behaviour: Behaviour
+) -> None:
+    async with peer(behaviour, tls=trusted) as here, session_to(here.url) as session:
+        result = await session.exchange(post(here, LARGE, silence=QUICK))
+    assert isinstance(result, NotSent)
+    assert 0 < result.bytes_sent < LARGE
+
+
+@pytest.mark.parametrize("behaviour", [close_after_the_body, reset_after_the_body, silence])
+async def test_a_lost_answer_is_recognised_over_tls(trusted: SSLContext, behaviour: Behaviour) -> None:
+    async with peer(behaviour, tls=trusted) as here, session_to(here.url) as session:
+        assert isinstance(await session.exchange(post(here, LARGE, silence=QUICK)), AnswerLost)
+
+
 # --- broken answers ----------------------------------------------------------------------------------------
 
 
@@ -362,17 +421,32 @@ async def test_an_answer_before_the_end_of_the_body_is_heard() -> None:
     assert result.bytes_sent < LARGE
 
 
-async def test_an_early_answer_does_not_leave_half_a_body_on_a_reused_connection() -> None:
+async def test_after_an_early_answer_the_rest_of_the_body_is_not_sent() -> None:
+    """Half a body on a connection that is used again would be read as the next request."""
+    rest: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
     async def early(here: Peer, reader: Reader, writer: Writer) -> None:
         await here.read_head(reader)
+        stop_reading(writer)
         writer.write(answer("400 Bad Request", b"no"))
         await here.release.wait()
+        resume_reading(writer)
+        count = 0
+        with suppress(ConnectionError):
+            while chunk := await reader.read(2**16):
+                count += len(chunk)
+        if not rest.done():
+            rest.set_result(count)
 
     async with peer(early) as here, session_to(here.url) as session:
         for expected in (1, 2):
             result = await session.exchange(post(here, LARGE))
             assert isinstance(result, Answer)
             assert here.connections == expected
+            if expected == 1:
+                here.release.set()
+                assert await rest < LARGE // 2
+                here.release.clear()
 
 
 async def test_a_body_that_breaks_off_is_an_incomplete_answer() -> None:
@@ -448,6 +522,10 @@ def own_certificate(folder: Path) -> SSLContext:
     certificate = (
         x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
         .serial_number(1)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .sign(key, hashes.SHA256())

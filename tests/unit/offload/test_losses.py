@@ -6,6 +6,7 @@ import pytest
 
 from ingestd.offload.pool import Offload, WorkerLost
 from tests.unit.offload.conftest import StartPool
+from tests.unit.offload.processes import until_gone
 
 LOSSES = [
     ("allocate", "memory", "MemoryError"),
@@ -106,6 +107,7 @@ async def test_a_cancelled_job_takes_its_worker_with_it(pool: Offload) -> None:
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job
+    await until_gone(int(str(before["pid"])))
     after = await pool.run({"do": "who"}, [])
     assert before["server"] == after["server"]
     assert before["pid"] != after["pid"]

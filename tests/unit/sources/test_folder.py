@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from ingestd.domain.errors import ContentChanged
 from ingestd.domain.routing import Destined
 from ingestd.sources import folder as folder_module
+from ingestd.sources.watching import Watch
 from tests.unit.sources.conftest import INCOMPLETE_S, JPEG, SETTLE_S, WAIT_S, Inbox, next_of, read, until
 
 
@@ -133,7 +136,7 @@ async def test_a_folder_replaced_between_two_looks_is_watched_anew(inbox: Inbox)
 async def test_without_any_event_the_rescan_finds_the_file(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module.Watch, "_matters", lambda *_: False)
+    monkeypatch.setattr(Watch, "_matters", lambda *_: False)
     source = inbox.source(rescan=timedelta(seconds=0.3))
     async with aclosing(source.arrivals(once=False)) as arrivals:
         waiting = asyncio.ensure_future(anext(arrivals))
@@ -435,26 +438,28 @@ async def test_an_own_directory_that_is_a_link_is_not_followed(inbox: Inbox, tmp
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to mount")
 async def test_a_share_that_went_away_is_not_mistaken_for_an_empty_folder(inbox: Inbox) -> None:
-    mount = ["mount", "-t", "tmpfs", "tmpfs", str(inbox.path)]
-    if subprocess.run(mount).returncode:
+    def mounted(*command: str) -> bool:
+        return subprocess.run([*command, inbox.path]).returncode == 0
+
+    if not mounted("mount", "-t", "tmpfs", "tmpfs"):
         pytest.skip("needs the right to mount a tmpfs")
     source = inbox.source(rescan=timedelta(seconds=0.2))
     try:
         async with aclosing(source.arrivals(once=False)) as arrivals:
             waiting = asyncio.ensure_future(anext(arrivals))
             await until(lambda: source.status.scans > 0)
-            subprocess.run(["umount", "-l", inbox.path], check=True)
+            assert mounted("umount", "-l")
             await until(lambda: source.status.trouble is not None)
             assert "suddenly empty" in (source.status.trouble or "")
             assert list(inbox.path.iterdir()) == []
-            subprocess.run(mount, check=True)
+            assert mounted("mount", "-t", "tmpfs", "tmpfs")
             inbox.drop("back.jpg")
             async with asyncio.timeout(WAIT_S):
                 arrival = await waiting
             assert arrival.origin.path == "back.jpg"
             await arrival.acknowledge()
     finally:
-        subprocess.run(["umount", "-l", inbox.path], check=True)
+        mounted("umount", "-l")
 
 
 AS_NOBODY = """
@@ -486,14 +491,15 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def open_to_all(inbox: Inbox) -> Inbox:
-    """The folder belongs to nobody, and nobody can reach it."""
+def open_to_all() -> Iterator[Inbox]:
+    """A folder that belongs to the user nobody, in a place that user can reach."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become somebody else")
-    os.chown(inbox.path, 65534, 65534)
-    for parent in [inbox.path, *inbox.path.parents][:-2]:
-        parent.chmod(parent.stat().st_mode | 0o055)
-    return inbox
+    with tempfile.TemporaryDirectory(prefix="ingestd-test-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        os.chown(path, 65534, 65534)
+        yield Inbox(path)
 
 
 def as_nobody(inbox: Inbox) -> "subprocess.Popen[str]":

@@ -1,0 +1,195 @@
+"""Receipts per second of the whole daemon, as a share of a bare aiohttp loop in the same run.
+
+    python bench/throughput.py                      2,000 receipts of about 60 KB, three rounds
+    python bench/throughput.py --count 10000 --small --rounds 1
+
+Both send the same files, eight in flight, to the same sink on this machine, in turn; times are those of whole
+processes. ingestd reads, decodes and fsyncs each file, commits six transitions for it and moves it to
+uploaded/; the rival only posts. Resident memory and open files are those of the daemon's main process.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingestd import samples
+
+HERE = Path(__file__).parent
+
+CONFIGURATION = """
+[storage]
+directory = "data"
+min_free = "1MB"
+[preparation]
+inspect = "{inspect}"
+[targets.concur]
+kind = "concur-image-v1"
+url = "http://127.0.0.1:{port}"
+token_file = "token"
+[[folders]]
+name = "inbox"
+path = "inbox"
+settle = "1ms"
+[[routes]]
+send = "concur:receipt"
+"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    seconds: float
+    resident_mb: float = 0.0
+    open_files: int = 0
+
+
+def main() -> None:
+    options = _options()
+    work = Path(tempfile.mkdtemp(prefix="ingestd-bench-", dir=options.directory))
+    sink = subprocess.Popen([sys.executable, HERE / "sink.py"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert sink.stdout is not None
+        port = int(sink.stdout.readline())
+        corpus = _corpus(work / "corpus", options.count, small=options.small)
+        size = sum(path.stat().st_size for path in corpus.iterdir())
+        _say(
+            f"{options.count} receipts, {size / options.count / 1000:.0f} KB each, inspect={options.inspect}"
+        )
+        rival: list[Figures] = []
+        ours: list[Figures] = []
+        for number in range(options.rounds):
+            rival.append(_bare_loop(port, corpus))
+            ours.append(_ingestd(port, corpus, work / f"round{number}", options.inspect))
+            _tell(f"round {number + 1}", options.count, rival[-1:], ours[-1:])
+        _tell("median", options.count, rival, ours)
+    finally:
+        sink.terminate()
+        sink.wait()
+        if sink.stdout is not None:
+            sink.stdout.close()
+        shutil.rmtree(work)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="receipts of a few hundred bytes")
+    parser.add_argument("--inspect", choices=("light", "full"), default="full")
+    parser.add_argument(
+        "--directory", type=Path, default=None, help="where to work; default: the temporary one"
+    )
+    return parser.parse_args()
+
+
+def _corpus(folder: Path, count: int, *, small: bool) -> Path:
+    """Distinct receipts: JPEG, PNG and PDF in turn, or small ones."""
+    folder.mkdir(parents=True)
+    large = [(samples.jpeg(n), "jpg") for n in range(6)] + [(samples.pdf(n), "pdf") for n in range(3)]
+    for number in range(count):
+        if small:
+            content, extension = samples.small_jpeg(number), "jpg"
+        else:
+            content, extension = large[number % len(large)]
+            content = _distinct(content, extension, number)
+        (folder / f"{number:06}.{extension}").write_bytes(content)
+    return folder
+
+
+def _distinct(content: bytes, extension: str, number: int) -> bytes:
+    """The same picture with another hash: a comment at a place where the format has one."""
+    mark = hashlib.sha256(str(number).encode()).hexdigest().encode()
+    if extension == "jpg":
+        return content[:2] + b"\xff\xfe" + (len(mark) + 2).to_bytes(2) + mark + content[2:]
+    return content + b"%" + mark + b"\n%%EOF\n"
+
+
+def _bare_loop(port: int, corpus: Path) -> Figures:
+    started = time.perf_counter()
+    url = f"http://127.0.0.1:{port}/api/image/v1.0/receipt"
+    subprocess.run([sys.executable, HERE / "bare_loop.py", url, corpus], check=True)
+    return Figures(time.perf_counter() - started)
+
+
+def _ingestd(port: int, corpus: Path, place: Path, inspect: str) -> Figures:
+    place.mkdir()
+    shutil.copytree(corpus, place / "inbox")
+    (place / "token").write_text("bench")
+    (place / "token").chmod(0o600)
+    (place / "ingestd.toml").write_text(CONFIGURATION.format(port=port, inspect=inspect))
+    time.sleep(0.1)
+    started = time.perf_counter()
+    command = [
+        sys.executable,
+        "-m",
+        "ingestd",
+        "run",
+        "--until-idle",
+        "--config",
+        str(place / "ingestd.toml"),
+    ]
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=HERE.parent)
+    peak = _Peak(process.pid)
+    code = process.wait()
+    figures = Figures(time.perf_counter() - started, peak.resident_mb, peak.open_files)
+    assert code == 0, (place / "log").read_text()[-2000:]
+    _judge(place, len(list(corpus.iterdir())))
+    return figures
+
+
+def _judge(place: Path, count: int) -> None:
+    command = [sys.executable, "-m", "ingestd", "balance", "--json", "--config", str(place / "ingestd.toml")]
+    books = json.loads(subprocess.run(command, check=True, capture_output=True, cwd=HERE.parent).stdout)
+    assert books["closed"] and books["uploaded"] == count, books
+
+
+class _Peak:
+    """Watches a process until it ends: the most memory (VmHWM) and open files it had."""
+
+    def __init__(self, pid: int) -> None:
+        self.resident_mb = 0.0
+        self.open_files = 0
+        self._proc = Path("/proc") / str(pid)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                status = (self._proc / "status").read_text()
+                self.open_files = max(self.open_files, sum(1 for _ in (self._proc / "fd").iterdir()))
+            except OSError:
+                return
+            if "VmHWM:" not in status:
+                return
+            self.resident_mb = int(status.split("VmHWM:")[1].split()[0]) / 1024
+            time.sleep(0.05)
+
+
+def _tell(name: str, count: int, rival: list[Figures], ours: list[Figures]) -> None:
+    bare = statistics.median(figures.seconds for figures in rival)
+    mine = statistics.median(figures.seconds for figures in ours)
+    resident = max(figures.resident_mb for figures in ours)
+    files = max(figures.open_files for figures in ours)
+    _say(
+        f"{name}: bare loop {count / bare:,.0f}/s, ingestd {count / mine:,.0f}/s = {bare / mine:.3f} of it; "
+        f"ingestd's peak {resident:.0f} MB resident, {files} open files"
+    )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - a bench prints
+
+
+if __name__ == "__main__":
+    main()
