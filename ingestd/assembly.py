@@ -1,26 +1,23 @@
 """The composition root: the only place that knows which implementation stands behind each protocol.
 
-Also what commands need of single rooms (the ledger, the spool, the run lock), so that the CLI builds nothing
-itself.
+Also the checks that need the real rooms: tokens, folders, targets.
 """
 
-import fcntl
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingestd import __version__
 from ingestd.clock import process_clock
 from ingestd.destinations.concur import ConcurImageV1
-from ingestd.domain.errors import ConfigurationError, LedgerLocked
 from ingestd.domain.routing import Destined
 from ingestd.http.tokens import problems as token_problems
 from ingestd.http.tokens import warnings as token_warnings
-from ingestd.interfaces import Destination, Ledger, LedgerReader, Observer, Source
-from ingestd.ledger import backup, migrate, open_ledger, open_reader, sqlite_path, sqlite_url
+from ingestd.interfaces import Destination, LedgerReader, Observer, Source
+from ingestd.ledger import open_ledger, open_reader
 from ingestd.normalizer import JOB
 from ingestd.normalizer.normalizing import InspectingNormalizer
 from ingestd.offload.pool import Offload
@@ -29,7 +26,7 @@ from ingestd.pipeline.intake import unusable
 from ingestd.settings import Secret, Settings
 from ingestd.sources.folder import FolderSource
 from ingestd.sources.trouble import check_folder
-from ingestd.spool import Spool
+from ingestd.storage import ledger_url, open_spool, run_lock, storage_problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,104 +106,12 @@ def _upkeep(settings: Settings) -> UpkeepSettings:
     return UpkeepSettings(keep=settings.storage.keep, retry_unconfirmed=frozenset(retried))
 
 
-@contextmanager
-def run_lock(settings: Settings) -> Iterator[None]:
-    """Held by the one `ingestd run` of a storage directory; the kernel frees it when the process ends."""
-    path = _lock_path(settings)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise LedgerLocked(
-                f"storage.directory {path.parent}: another `ingestd run` (process {holder}) works on it; "
-                "stop that one first, or give this one a storage directory of its own"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def daemon_runs(settings: Settings) -> bool:
-    """Whether an `ingestd run` is active on this storage directory."""
-    try:
-        with run_lock(settings):
-            return False
-    except LedgerLocked:
-        return True
-    except OSError:
-        return False
-
-
-def _lock_path(settings: Settings) -> Path:
-    return settings.storage.directory / "run.lock"
-
-
-# --- single rooms for commands -----------------------------------------------------------------------------
-
-
-def ledger_url(settings: Settings) -> str:
-    return settings.storage.ledger or sqlite_url(settings.storage.directory / "ledger.db")
-
-
-def ledger_exists(settings: Settings) -> bool:
-    """Whether there is something to read; a ledger on PostgreSQL is taken to exist."""
-    path = sqlite_path(ledger_url(settings))
-    return path is None or path.exists()
-
-
-def open_spool(settings: Settings) -> Spool:
-    """Raises ConfigurationError when the storage directory can't be used."""
-    storage = settings.storage
-    try:
-        storage.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Spool(storage.directory / "spool", min_free_bytes=storage.min_free, max_bytes=storage.max_size)
-    except OSError as error:
-        raise ConfigurationError([_storage_problem(storage.directory, error)]) from None
-
-
-@asynccontextmanager
-async def reading(settings: Settings) -> AsyncIterator[LedgerReader]:
-    """The read side. Raises LedgerUnavailable when there is no ledger yet."""
-    reader = open_reader(ledger_url(settings), spool_path=_spool_path(settings))
-    try:
-        yield reader
-    finally:
-        await reader.aclose()
-
-
-@asynccontextmanager
-async def writing(settings: Settings) -> AsyncIterator[Ledger]:
-    """The write side, beside a daemon that may be running. Creates the ledger for a first `submit`."""
-    ledger = open_ledger(
-        ledger_url(settings), migrate=not ledger_exists(settings), spool_path=_spool_path(settings)
-    )
-    try:
-        yield ledger
-    finally:
-        await ledger.aclose()
-
-
-def migrate_ledger(settings: Settings) -> str:
-    """Raises LedgerLocked while a daemon runs. Returns the revision."""
-    open_spool(settings)
-    with run_lock(settings):
-        return migrate(ledger_url(settings))
-
-
-def backup_ledger(settings: Settings, target: Path) -> None:
-    backup(ledger_url(settings), target)
+# --- checks -----------------------------------------------------------------------------------------------
 
 
 def unusable_destination(settings: Settings, destined: Destined) -> str | None:
     """Why nothing can be sent there, as a sentence; None when it can."""
     return unusable(destined, _destinations(settings))
-
-
-# --- checks ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,19 +172,9 @@ def _storage_problems(directory: Path) -> list[str]:
     if not nearest.is_dir():
         return [f"storage.directory {directory}: {nearest} is not a directory"]
     if not os.access(nearest, os.W_OK | os.X_OK):
-        return [_storage_problem(directory, PermissionError(0, f"{nearest} is not writable for this user"))]
+        return [storage_problem(directory, PermissionError(0, f"{nearest} is not writable for this user"))]
     return []
-
-
-def _storage_problem(directory: Path, error: OSError) -> str:
-    why = error.strerror or str(error)
-    return f"storage.directory {directory}: can't be used: {why}; run as its owner, or change the key"
 
 
 def _secret_key(key: str, secret: Secret) -> str:
     return f"{key}.token_file" if secret.file else key
-
-
-def _spool_path(settings: Settings) -> Callable[[str], Path]:
-    spool = settings.storage.directory / "spool"
-    return lambda sha256: spool / sha256[:2] / sha256

@@ -36,11 +36,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-running.register(app)
-asking.register(app)
-deciding.register(app)
-storing.register(app)
-showing.register(app)
+for name, command, summary in (
+    ("run", running.run, "Watch the folders and upload what arrives."),
+    ("check", running.check, "Check the configuration; upload nothing."),
+    ("demo", running.demo, "Show the whole way, without an account."),
+    ("sandbox", running.sandbox, "Run a local stand-in for SAP Concur."),
+    ("submit", deciding.submit, "Hand over files without a folder."),
+    ("list", asking.list_receipts, "Show receipts, newest first."),
+    ("show", showing.show, "Tell everything about one receipt."),
+    ("retry", deciding.retry, "Try receipts once more."),
+    ("confirm", deciding.confirm, "Record that a lost upload did arrive."),
+    ("drop", deciding.drop, "Give receipts up for good."),
+    ("balance", asking.balance, "Prove that nothing is lost."),
+    ("export", asking.export, "Write every receipt as CSV or JSON lines."),
+    ("migrate", storing.migrate, "Bring the ledger to this version."),
+    ("backup", storing.backup, "Copy the ledger while the daemon runs."),
+):
+    app.command(name, short_help=summary)(command)
 
 
 def main() -> None:

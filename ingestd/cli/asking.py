@@ -21,12 +21,6 @@ class ExportFormat(StrEnum):
     JSONL = "jsonl"
 
 
-def register(app: typer.Typer) -> None:
-    app.command("list")(list_receipts)
-    app.command()(balance)
-    app.command()(export)
-
-
 def list_receipts(
     config: ConfigOption = None,
     state: Annotated[

@@ -32,13 +32,6 @@ IdsArgument = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(submit)
-    app.command()(retry)
-    app.command()(confirm)
-    app.command()(drop)
-
-
 # --- submit ------------------------------------------------------------------------------------------------
 
 
@@ -69,7 +62,7 @@ def submit(
 
     With --wait the exit code is 3 when a receipt needs a person or still waits.
     """
-    from ingestd.assembly import daemon_runs
+    from ingestd.storage import daemon_runs
 
     raw = load_configuration(find_configuration(config))
     place = _checked_destination(raw, to, account)
@@ -115,7 +108,7 @@ async def _submit(
     settings: Settings, opened: Sequence[_Opened], place: Destined, account: str | None, *, again: bool
 ) -> list[tuple[Receipt, bool]]:
     """Each file's receipt, and whether it is a repeat."""
-    from ingestd.assembly import open_spool
+    from ingestd.storage import open_spool
 
     spool = open_spool(settings)
     clock = process_clock()
@@ -161,7 +154,7 @@ def _submission(
 
 async def _settled(settings: Settings, results: list[tuple[Receipt, bool]]) -> list[tuple[Receipt, bool]]:
     """The same receipts once each is settled, or the daemon has stopped."""
-    from ingestd.assembly import daemon_runs, reading
+    from ingestd.storage import daemon_runs, reading
 
     async with reading(settings) as reader:
         while True:

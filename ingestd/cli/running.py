@@ -21,13 +21,6 @@ from ingestd.pipeline import RunResult
 from ingestd.settings import Settings
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(run)
-    app.command()(check)
-    app.command()(sandbox)
-    app.command()(demo)
-
-
 def run(
     config: ConfigOption = None,
     until_idle: Annotated[
@@ -156,7 +149,7 @@ def _duration(option: str, text: str) -> timedelta:
 
 def _backlog(settings: Settings) -> int:
     """Receipts that were waiting before this run; 0 for a ledger that does not exist yet."""
-    from ingestd.assembly import ledger_exists
+    from ingestd.storage import ledger_exists
 
     async def ask(reader: LedgerReader) -> int:
         counts = await reader.counts()

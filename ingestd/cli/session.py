@@ -59,7 +59,7 @@ def with_reader(settings: Settings, ask: Callable[[LedgerReader], Awaitable[T]])
     """Runs `ask` on the read side of the ledger."""
 
     async def run() -> T:
-        from ingestd.assembly import reading
+        from ingestd.storage import reading
 
         async with reading(settings) as reader:
             return await ask(reader)
@@ -79,7 +79,7 @@ def with_ledger(settings: Settings, act: Callable[[Ledger, LedgerReader], Awaita
 
 @asynccontextmanager
 async def both_sides(settings: Settings) -> AsyncIterator[tuple[Ledger, LedgerReader]]:
-    from ingestd.assembly import reading, writing
+    from ingestd.storage import reading, writing
 
     async with writing(settings) as ledger, reading(settings) as reader:
         yield ledger, reader

@@ -36,10 +36,6 @@ NEXT = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(show)
-
-
 def show(
     receipt_id: Annotated[
         str, typer.Argument(metavar="ID", help="A receipt's ID, or its first 8+ characters.")

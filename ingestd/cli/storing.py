@@ -8,14 +8,9 @@ import typer
 from ingestd.cli.session import ConfigOption, configured
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(migrate)
-    app.command()(backup)
-
-
 def migrate(config: ConfigOption = None) -> None:
     """Create the ledger, or bring it to this version. `ingestd run` does it by itself."""
-    from ingestd.assembly import migrate_ledger
+    from ingestd.storage import migrate_ledger
 
     settings = configured(config)
     typer.echo(f"the ledger is at version {migrate_ledger(settings)}")
@@ -32,7 +27,7 @@ def backup(
     \b
     ingestd backup /backup/ledger.db && rsync -a /var/lib/ingestd/spool/ /backup/spool/
     """
-    from ingestd.assembly import backup_ledger
+    from ingestd.storage import backup_ledger
 
     settings = configured(config)
     backup_ledger(settings, target)

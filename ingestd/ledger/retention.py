@@ -19,7 +19,8 @@ _CHUNK = 500
 def expired(*, before: Instant, limit: int) -> Operation[Sequence[str]]:
     def run(tx: Transaction) -> Sequence[str]:
         tx.flush()
-        return tx.execute(_EXPIRED, {"before": before, "limit": limit}).scalars().all()
+        values = {"before": before, "first_id": _first_id(before), "limit": limit}
+        return tx.execute(_EXPIRED, values).scalars().all()
 
     return run
 
@@ -47,6 +48,12 @@ def known(sha256s: Sequence[str]) -> Operation[frozenset[str]]:
     return run
 
 
+def _first_id(at: Instant) -> str:
+    """Sorts before every ID made at this time or later (UUIDv7 begins with its milliseconds)."""
+    milliseconds = f"{at // 1000:012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}"
+
+
 def _chunks(sha256s: Sequence[str]) -> list[Sequence[str]]:
     return [sha256s[start : start + _CHUNK] for start in range(0, len(sha256s), _CHUNK)]
 
@@ -54,9 +61,12 @@ def _chunks(sha256s: Sequence[str]) -> list[Sequence[str]]:
 _FINAL = [State.UPLOADED.value, State.DROPPED.value]
 _NEEDED = or_(receipts.c.state.not_in(_FINAL), receipts.c.updated_at >= bindparam("before", type_=BigInteger))
 _kept = union(
-    select(documents.c.sha256).where(documents.c.purged_at.is_(None)),
+    # What came in later can't have been done with before; leaving it out here spares most of the work.
+    select(documents.c.sha256).where(documents.c.purged_at.is_(None), documents.c.id < bindparam("first_id")),
     select(receipts.c.image_sha256).where(
-        receipts.c.image_sha256.is_not(None), receipts.c.image_purged_at.is_(None)
+        receipts.c.image_sha256.is_not(None),
+        receipts.c.image_purged_at.is_(None),
+        receipts.c.id < bindparam("first_id"),
     ),
 ).subquery("kept")
 _same = documents.alias("same")
@@ -66,6 +76,7 @@ _EXPIRED = (
         ~exists()
         .where(
             _same.c.sha256 == _kept.c.sha256,
+            _same.c.purged_at.is_(None),
             receipt_documents.c.document_id == _same.c.id,
             receipts.c.id == receipt_documents.c.receipt_id,
             _NEEDED,
@@ -74,6 +85,7 @@ _EXPIRED = (
         ~exists()
         .where(
             _same.c.sha256 == _kept.c.sha256,
+            _same.c.purged_at.is_(None),
             sightings.c.document_id == _same.c.id,
             receipts.c.id == sightings.c.receipt_id,
             _NEEDED,

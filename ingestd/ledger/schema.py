@@ -89,12 +89,12 @@ documents = Table(
     Column("position", Integer, nullable=False),
     Column("filename", ForeignText, nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("sha256", _Id, nullable=False, index=True),
+    Column("sha256", _Id, nullable=False),
     Column("declared_type", ForeignText),
     Column("purged_at", BigInteger),
 )
-Index(
-    "ix_documents_kept",
+Index(  # only of those whose bytes are in the spool, so that it stays as small as the spool
+    "ix_documents_sha256",
     documents.c.sha256,
     sqlite_where=documents.c.purged_at.is_(None),
     postgresql_where=documents.c.purged_at.is_(None),

@@ -32,6 +32,8 @@ class Intake:
 
     async def run(self, *, once: bool) -> None:
         """Until cancelled, or with `once` until the source is done. Open arrivals are finished first."""
+        runner = asyncio.current_task()
+        assert runner is not None
         taking: set[asyncio.Task[None]] = set()
         failed: list[BaseException] = []
 
@@ -40,24 +42,24 @@ class Intake:
             self._room.release()
             if not task.cancelled() and (error := task.exception()) is not None:
                 failed.append(error)
+                runner.cancel()  # broken machinery is told now, not when the next file comes
 
         try:
             async with aclosing(self.source.arrivals(once=once)) as arrivals:
                 async for arrival in arrivals:
-                    if failed:
-                        break
                     await self._room.acquire()
                     task = asyncio.create_task(self._take(arrival), name=f"intake {arrival.origin.path}")
                     taking.add(task)
                     task.add_done_callback(ended)
+            while taking:
+                await asyncio.wait(set(taking))
         except asyncio.CancelledError:
             self._stopping.set()
-            raise
-        finally:
             if taking:
-                await asyncio.wait(taking)
-        if failed:
-            raise failed[0]
+                await asyncio.wait(set(taking))
+            if failed:
+                raise failed[0] from None
+            raise
 
     async def _take(self, arrival: Arrival) -> None:
         try:

@@ -53,5 +53,7 @@ class Watch:
 
     def _matters(self, change: Change, path: str) -> bool:
         """Our own claims, and what goes away, wake nobody."""
-        parts = Path(path).relative_to(self._path).parts or ("",)
-        return change is not Change.deleted and parts[0] not in OWN and not is_junk(parts[-1])
+        if change is Change.deleted:
+            return False
+        below = path.removeprefix(self._path).lstrip("/")  # called for every claim: no Path here
+        return below.partition("/")[0] not in OWN and not is_junk(below.rpartition("/")[2])

@@ -5,14 +5,16 @@ books close, and the target holds nothing twice but what the ledger called uncon
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ingestd.domain.errors import LedgerUnavailable
 from ingestd.domain.states import State
+from ingestd.interfaces import Arrival
 from ingestd.pipeline import Pipeline
 from tests.unit.pipeline.rooms import Ears, Rooms, Shelf, Vault, open_rooms
 
@@ -157,3 +159,31 @@ async def test_what_hangs_longer_than_grace_is_cut_off(tmp_path: Path) -> None:
         assert "run.grace_over" in ears.events()
         (receipt,) = await rooms.reader.find()
         assert receipt.state is State.UNCONFIRMED
+
+
+async def test_a_ledger_that_breaks_ends_the_run_at_once_even_when_no_further_file_comes(
+    tmp_path: Path,
+) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        shelf, vault = Patient({"a.jpg": b"x"}), Vault()
+
+        class Broken:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(rooms.ledger, name)
+
+            async def accept(self, *_: Any, **__: Any) -> None:
+                raise LedgerUnavailable("the disk is gone")
+
+        pipeline = Pipeline(rooms.flow(vault, ledger=Broken()), {shelf.name: shelf})
+        with pytest.raises(LedgerUnavailable, match="the disk is gone"):
+            await asyncio.wait_for(pipeline.run(), 10)
+        assert shelf.items == {"a.jpg": b"x"}
+
+
+class Patient(Shelf):
+    """A shelf that goes on waiting for more."""
+
+    async def arrivals(self, *, once: bool) -> AsyncGenerator[Arrival, None]:
+        async for arrival in super().arrivals(once=once):
+            yield arrival
+        await asyncio.Event().wait()

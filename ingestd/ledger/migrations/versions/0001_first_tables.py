@@ -51,13 +51,12 @@ def _create_intake() -> None:
     )
     op.create_index("ix_documents_arrival_id", "documents", ["arrival_id"])
     op.create_index(
-        "ix_documents_kept",
+        "ix_documents_sha256",
         "documents",
         ["sha256"],
         sqlite_where=sa.text("purged_at IS NULL"),
         postgresql_where=sa.text("purged_at IS NULL"),
     )
-    op.create_index("ix_documents_sha256", "documents", ["sha256"])
     op.create_table(
         "ignored",
         sa.Column("arrival_id", _ID, nullable=False),
