@@ -168,7 +168,8 @@ async def ask_targets(settings: Settings) -> list[str]:
 
 
 def _storage_problems(directory: Path) -> list[str]:
-    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    # os.path and not pathlib: below a directory this user may not enter, nothing exists; that is no crash.
+    nearest = next(path for path in (directory, *directory.parents) if os.path.exists(path))  # noqa: PTH110
     if not nearest.is_dir():
         return [f"storage.directory {directory}: {nearest} is not a directory"]
     if not os.access(nearest, os.W_OK | os.X_OK):

@@ -5,6 +5,7 @@ words, so SQLAlchemy leaves them out there.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, not_, or_, select, update
@@ -34,7 +35,7 @@ def take_received(*, owner: str, lease: timedelta, limit: int, now: Instant) -> 
     def run(tx: Transaction) -> Sequence[Work]:
         until = later(now, lease)
         found = fetch(tx, _RECEIVED, {"now": now, "limit": limit})
-        taken = [receipt.changed(owner=owner, lease_until=until) for receipt in found]
+        taken = [replace(receipt, owner=owner, lease_until=until) for receipt in found]
         fenced_many(tx, _RESERVE, [(r, {"owner": owner, "lease_until": until}) for r in taken])
         originals = _documents_of(tx, [receipt.id for receipt in taken])
         return [Work(receipt=r, documents=tuple(originals[r.id])) for r in taken]

@@ -25,9 +25,9 @@ _NO_ROOM_LEFT_BYTES = 1_000_000
 
 _WRITER_PRAGMAS = [
     "journal_mode=WAL",
-    "wal_autocheckpoint=4000",  # pages of 4 KiB; the default of 1000 spends a third of the time on copying
+    "wal_autocheckpoint=4000",  # pages of 4 KiB; about a fifth less CPU in commits than with 1000
     "journal_size_limit=67108864",
-    "cache_size=-32000",  # KiB; keys are random, so every index is used all over
+    "cache_size=-32000",  # KiB; keys are random, so the pages of their index are touched all over
 ]
 
 

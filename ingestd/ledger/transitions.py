@@ -5,6 +5,7 @@ meanwhile, it finds no row, StaleClaim is raised, and the whole operation is rol
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from sqlalchemy import Executable, Update, and_, bindparam, select, update
@@ -129,7 +130,7 @@ def advanced(
         actor=actor,
         reason=note,
     )
-    return before.changed(state=state, version=version, head=head, updated_at=now, **changes)
+    return replace(before, state=state, version=version, head=head, updated_at=now, **changes)
 
 
 def fenced(tx: Transaction, statement: Update, before: Stored, values: dict[str, Any]) -> None:

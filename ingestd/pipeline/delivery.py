@@ -13,7 +13,7 @@ from ingestd.domain.document import Instant
 from ingestd.domain.errors import StaleClaim
 from ingestd.domain.outcome import Outcome, Throttled, Unconfirmed, Uploaded
 from ingestd.domain.receipt import Receipt
-from ingestd.domain.retry import Step, next_step
+from ingestd.domain.retry import Step, later, next_step
 from ingestd.domain.states import Event, State
 from ingestd.pipeline.crew import Crew
 from ingestd.pipeline.flow import Flow
@@ -115,7 +115,10 @@ class Delivery:
         if step.due_at is not None and closed_until is not None:
             step = replace(step, due_at=Instant(max(step.due_at, closed_until)))
         if step.event is Event.LOSE and receipt.target in flow.upkeep.retry_unconfirmed:
-            step = replace(step, due_at=Instant(now + round(policy.unavailable.total_seconds() * 1e6)))
+            # "May store the image twice" must not become "for ever": the attempts bound it.
+            last = receipt.attempts + 1 >= policy.attempts
+            again = Step(event=Event.LOSE, due_at=later(now, policy.unavailable))
+            step = Step(event=Event.EXHAUST) if last else again
         finished = await shielded(self._record(receipt, step, outcome))
         evidence = outcome.evidence
         flow.observer.note(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from ingestd.domain.document import InvalidDocument, ReceiptImage
-from ingestd.domain.errors import StaleClaim
+from ingestd.domain.errors import IllegalTransition, StaleClaim
 from ingestd.domain.receipt import NO_TARGET, Receipt
 from ingestd.domain.routing import first_match
 from ingestd.domain.states import Event
@@ -70,9 +70,16 @@ class Preparation:
         if found is None:
             return receipt
         route, destined = found
-        return await self._flow.ledger.assign(
-            receipt, destined=destined, account=route.account, now=self._flow.clock()
-        )
+        try:
+            return await self._flow.ledger.assign(
+                receipt, destined=destined, account=route.account, now=self._flow.clock()
+            )
+        except IllegalTransition as error:
+            # The same documents are on their way to that slot already, or were uploaded to it.
+            self._flow.observer.note(
+                "receipt.unrouted", level="warning", receipt=receipt.id, reason=str(error)
+            )
+            return receipt
 
     async def _move(
         self, receipt: Receipt, event: Event, *, reason: str | None = None, image: ReceiptImage | None = None

@@ -22,13 +22,13 @@ def test_a_daemon_killed_again_and_again_loses_nothing_and_uploads_nothing_twice
         killer.kill_once()
     sandbox.faults()
     place.ingestd("run", "--until-idle", expect=None)
-    verdict = judge(place, sandbox, drops.all.values())
+    verdict = judge(place, sandbox.images(), drops.all.values())
     print(killer.tally, verdict, sep="\n")
     verdict.demand_nothing_wrong()
 
     settle_unconfirmed(place, sandbox)
     place.ingestd("run", "--until-idle", expect=None)
-    verdict = judge(place, sandbox, drops.all.values())
+    verdict = judge(place, sandbox.images(), drops.all.values())
     verdict.demand_nothing_wrong()
     good = {dropped.image for dropped in drops.all.values() if dropped.kind != "bad"}
     assert verdict.stored == len(good)

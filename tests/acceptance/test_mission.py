@@ -168,6 +168,17 @@ def test_on_unconfirmed_retry_sends_it_again_as_its_setting_warns(
     assert len(sandbox.images()) == 2
 
 
+def test_on_unconfirmed_retry_gives_up_when_the_attempts_have_run_out(
+    make_place: MakePlace, sandbox: SandboxProcess
+) -> None:
+    place = make_place(target='on_unconfirmed = "retry"', retry="attempts = 3")
+    sandbox.faults(faults=[{"match": "receipt", "fault": "accept-then-drop"}])
+    place.drop("a.jpg", samples.jpeg(1))
+    with place.daemon():
+        wait_until(lambda: place.states() == {"a.jpg": "failed"}, "it gives up", place.log)
+    assert len(sandbox.images()) == 3
+
+
 def test_a_refused_token_pauses_the_target_and_a_new_one_is_picked_up(
     place: Place, sandbox: SandboxProcess
 ) -> None:

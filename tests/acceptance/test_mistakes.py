@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -60,15 +61,21 @@ def test_the_daemon_waits_for_an_absent_folder(lonely: Place) -> None:
         wait_until(lambda: "source.recovered" in lonely.log(), "it recovers", lonely.log)
 
 
-def test_a_folder_that_is_not_writable(lonely: Place) -> None:
+def test_a_folder_that_is_not_writable() -> None:
     """A command run as root acts as the owner of the storage directory, here nobody."""
-    for path in lonely.directory.parents[:3]:
-        path.chmod(0o755)
-    data = lonely.directory / "data"
-    data.mkdir()
-    os.chown(data, 65534, 65534)
-    lonely.inbox.chmod(0o555)
-    assert "folders[1].path" in refused(lonely, "check")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        Path(directory).chmod(0o755)
+        place = Place(Path(directory) / "place", "http://127.0.0.1:9")
+        (place.directory / "data").mkdir()
+        os.chown(place.directory / "data", 65534, 65534)
+        place.inbox.chmod(0o555)
+        # Nobody can't write coverage data into this tree.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+        done = subprocess.run(
+            place.command("check"), cwd=ROOT, capture_output=True, text=True, env=environment, check=False
+        )
+    assert done.returncode == 2
+    assert "folders[1].path" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_port_in_use() -> None:

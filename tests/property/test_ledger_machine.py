@@ -8,7 +8,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -267,8 +267,11 @@ class LedgerMachine(RuleBasedStateMachine):
         history = self._run(self._reader.history(expected.receipt.id))
         old = history[expected.receipt.version - 2]
         event = next(iter(TRANSITIONS[old.after]))
-        stale = expected.receipt.changed(  # type: ignore[attr-defined]  # what the ledger hands out has it
-            state=old.after, version=old.version, head=old.digest
+        stale = replace(
+            expected.receipt,
+            state=old.after,
+            version=old.version,
+            head=old.digest,  # type: ignore[call-arg]  # what the ledger hands out carries its chain head
         )
         with pytest.raises((StaleClaim, IllegalTransition)):
             self._run(

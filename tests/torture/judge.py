@@ -4,17 +4,19 @@ What the ledger says is held against what the sandbox holds and against the file
 """
 
 import asyncio
-import json
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ingestd.domain.receipt import Receipt
+from ingestd.domain.states import State
+from ingestd.interfaces import Balance
 from ingestd.ledger import open_reader, sqlite_url, verify_chain
 from tests.acceptance.place import Place, SandboxProcess, files_below
 from tests.torture.drops import Dropped, Kind
@@ -54,18 +56,21 @@ class Verdict:
 
 
 def judge(
-    place: Place, sandbox: SandboxProcess, must: Collection[Dropped], may: Collection[Dropped] = ()
+    place: Place,
+    images: Sequence[dict[str, Any]],
+    must: Collection[Dropped],
+    may: Collection[Dropped] = (),
 ) -> Verdict:
-    """After a run to idle. `must` was surely dropped; `may` perhaps (the power went while it was written)."""
-    verdict = Verdict()
-    receipts = {(r["slot"], r["sha256"]): r for r in place.receipts()}
-    held = Counter((image["place"], image["sha256"]) for image in sandbox.images())
-    verdict.stored = held.total()
-    verdict.unconfirmed = sum(r["state"] == "unconfirmed" for r in receipts.values())
-    _judge_images(verdict, held, receipts, must, may)
-    _judge_places(verdict, place, receipts, must, may)
-    _judge_books(verdict, place, must, may)
-    _judge_chains(verdict, place)
+    """After a run to idle. `images`: what the sandbox holds.
+
+    `must` was surely dropped; `may` perhaps (the power went while it was written).
+    """
+    verdict = Verdict(stored=len(images))
+    books = asyncio.run(_read_books(place))
+    verdict.unconfirmed = sum(r.state is State.UNCONFIRMED for r in books.receipts.values())
+    _judge_images(verdict, images, books, must, may)
+    _judge_places(verdict, place, books, must, may)
+    _judge_books(verdict, books, must, may)
     return verdict
 
 
@@ -103,38 +108,62 @@ def claimed(place: Place) -> dict[str, Path]:
     return {p.relative_to(root).parts[0]: p for p in root.rglob("*") if p.is_file()} if root.exists() else {}
 
 
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What the ledger says. `receipts` by slot and sha256; `broken`: receipts whose history is not sound."""
+
+    receipts: dict[tuple[str, str], Receipt]
+    balance: Balance
+    broken: list[str]
+
+
+async def _read_books(place: Place) -> _Books:
+    """The hash chain of every receipt is followed, up to the state that its row has."""
+    reader = open_reader(sqlite_url(place.directory / "data/ledger.db"), spool_path=Path)
+    try:
+        broken = []
+        receipts = await reader.find()
+        for receipt in receipts:
+            history = await reader.history(receipt.id)
+            if not history or not verify_chain(history) or history[-1].after is not receipt.state:
+                broken.append(f"the history of {receipt.id} ({receipt.path}) does not hold together")
+        by_image = {(receipt.slot, receipt.sha256): receipt for receipt in receipts}
+        if len(by_image) < len(receipts):
+            broken.append("there are several receipts for the same bytes and slot")
+        return _Books(by_image, await reader.balance(), broken)
+    finally:
+        await reader.aclose()
+
+
 def _judge_images(
     verdict: Verdict,
-    held: Counter[tuple[str, str]],
-    receipts: dict[tuple[str, str], dict[str, Any]],
+    images: Sequence[dict[str, Any]],
+    books: _Books,
     must: Collection[Dropped],
     may: Collection[Dropped],
 ) -> None:
+    held = {(image["place"], image["sha256"]): image["image_id"] for image in images}
+    counts = Counter((image["place"], image["sha256"]) for image in images)
     allowed = {dropped.image for dropped in (*must, *may) if dropped.kind is not Kind.BAD}
-    verdict.doubled += [f"{image} is stored {count} times" for image, count in held.items() if count > 1]
+    verdict.doubled += [f"{image} is stored {count} times" for image, count in counts.items() if count > 1]
     verdict.wrong += [f"the target holds {image}, which nobody dropped" for image in held.keys() - allowed]
     for dropped in must:
-        receipt = receipts.get(dropped.image)
-        match dropped.kind, receipt and receipt["state"]:
-            case Kind.BAD, "rejected" if not held[dropped.image]:
-                pass
-            case Kind.GOOD | Kind.REPEAT, "uploaded" if held[dropped.image]:
-                pass
-            case Kind.GOOD | Kind.REPEAT, "unconfirmed":
-                pass
-            case _, None:
-                verdict.lost.append(f"{dropped.path} is not in the ledger")
-            case kind, state:
-                verdict.lost.append(
-                    f"{dropped.path} ({kind}) is {state} ({receipt and receipt['reason']}) and is stored "
-                    f"{held[dropped.image]} times"
-                )
+        receipt = books.receipts.get(dropped.image)
+        expected = {State.REJECTED} if dropped.kind is Kind.BAD else {State.UPLOADED, State.UNCONFIRMED}
+        if receipt is None:
+            verdict.lost.append(f"{dropped.path} is not in the ledger")
+        elif receipt.state not in expected:
+            verdict.lost.append(f"{dropped.path} ({dropped.kind}) is {receipt.state}: {receipt.reason}")
+        elif receipt.state is State.UPLOADED and held.get(dropped.image) != receipt.image_id:
+            verdict.lost.append(
+                f"{dropped.path} is uploaded as {receipt.image_id}, the target has {held.get(dropped.image)}"
+            )
 
 
 def _judge_places(
     verdict: Verdict,
     place: Place,
-    receipts: dict[tuple[str, str], dict[str, Any]],
+    books: _Books,
     must: Collection[Dropped],
     may: Collection[Dropped],
 ) -> None:
@@ -152,8 +181,8 @@ def _judge_places(
     known = {dropped.path for dropped in (*must, *may)}
     verdict.wrong += [f"{path} in {found[path]} was never dropped" for path in found.keys() - known]
     for dropped in must:
-        receipt = receipts.get(dropped.image)
-        expected = "uploaded" if receipt and receipt["state"] == "uploaded" else "rejected"
+        receipt = books.receipts.get(dropped.image)
+        expected = "uploaded" if receipt and receipt.state is State.UPLOADED else "rejected"
         where = found.get(dropped.path, [])
         if where != [expected]:
             verdict.wrong.append(f"{dropped.path} should be in {expected}, is in {where}")
@@ -163,31 +192,15 @@ def _judge_places(
             verdict.wrong.append(f"{dropped.path} in rejected has no reason beside it")
 
 
-def _judge_books(verdict: Verdict, place: Place, must: Collection[Dropped], may: Collection[Dropped]) -> None:
-    books = place.balance()
-    if books["closed"] is not True:
-        verdict.wrong.append(f"the books are not closed: {json.dumps(books)}")
-    if not len(must) <= books["seen"] <= len(must) + len(may):
-        verdict.wrong.append(f"{len(must)} files were dropped, the books say {books['seen']}")
+def _judge_books(
+    verdict: Verdict, books: _Books, must: Collection[Dropped], may: Collection[Dropped]
+) -> None:
+    verdict.wrong += books.broken
+    balance = books.balance
+    if not balance.closed:
+        verdict.wrong.append(f"the books are not closed: {balance}")
+    if not len(must) <= balance.payloads <= len(must) + len(may):
+        verdict.wrong.append(f"{len(must)} files were dropped, the books say {balance.payloads}")
     repeats = sum(dropped.kind is Kind.REPEAT for dropped in must)
-    if not may and books["sightings"] != repeats:
-        verdict.wrong.append(f"{repeats} files were repeats, the books say {books['sightings']}")
-
-
-def _judge_chains(verdict: Verdict, place: Place) -> None:
-    """The hash chain of every receipt, and its end against the row that it must lead to."""
-
-    async def verify() -> list[str]:
-        url = sqlite_url(place.directory / "data/ledger.db")
-        reader = open_reader(url, spool_path=lambda sha256: Path(sha256))
-        try:
-            broken = []
-            for receipt in await reader.find():
-                history = await reader.history(receipt.id)
-                if not history or not verify_chain(history) or history[-1].after is not receipt.state:
-                    broken.append(f"the history of {receipt.id} ({receipt.path}) does not hold together")
-            return broken
-        finally:
-            await reader.aclose()
-
-    verdict.wrong += asyncio.run(verify())
+    if not may and balance.sightings != repeats:
+        verdict.wrong.append(f"{repeats} files were repeats, the books say {balance.sightings}")

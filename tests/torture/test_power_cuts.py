@@ -72,7 +72,7 @@ def test_no_power_cut_loses_or_doubles_a_file(
             recovered += len(claimed(place))
             place.ingestd("run", "--until-idle", expect=None)
             surely = {dropped.path for dropped in must}
-            verdict = judge(place, sandbox, must, [d for d in drops.all.values() if d.path not in surely])
+            verdict = judge(place, sandbox.images(), must, [d for d in drops.all.values() if d.path not in surely])
             print(f"cut {number}: {len(must)} files, {verdict}", flush=True)
             verdict.demand_nothing_wrong()
             # What was dropped in the last instant and survived counts from now on.

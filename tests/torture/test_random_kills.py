@@ -26,13 +26,13 @@ def test_hundreds_of_kills_lose_nothing_and_upload_nothing_twice(
         killer.kill_once()
         if number % JUDGED_EVERY == 0 or number == KILLS:
             place.ingestd("run", "--until-idle", expect=None)
-            verdict = judge(place, sandbox, drops.all.values())
+            verdict = judge(place, sandbox.images(), drops.all.values())
             print(f"{len(drops.all)} files, {killer.tally}: {verdict}", flush=True)
             verdict.demand_nothing_wrong()
 
     settled = settle_unconfirmed(place, sandbox)
     place.ingestd("run", "--until-idle", expect=None)
-    verdict = judge(place, sandbox, drops.all.values())
+    verdict = judge(place, sandbox.images(), drops.all.values())
     print(f"{settled} retried by a person who looked at the target first: {verdict}")
     verdict.demand_nothing_wrong()
     good = {dropped.image for dropped in drops.all.values() if dropped.kind is not Kind.BAD}

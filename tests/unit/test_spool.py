@@ -5,10 +5,8 @@ import hashlib
 import io
 import os
 import stat
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import timedelta
@@ -180,29 +178,6 @@ def test_max_size_counts_blobs_once_and_from_before_the_start(tmp_path: Path) ->
     assert spool.purge(hashlib.sha256(b"a" * 600_000).hexdigest())
     put(spool, b"c" * 300_000)
     assert len(everything_in(spool)) == 2
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk]).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def test_a_full_disk_leaves_nothing_half_written_and_heals(small_disk: Path) -> None:
-    spool = Spool(small_disk / "spool", min_free_bytes=0)
-    kept = put(spool, b"k" * 700_000)
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 500_000)
-    with pytest.raises(StorageExhausted, match="No space left"):
-        put(spool, b"n" * 1_500_000)
-    assert everything_in(spool) == [f"{kept[:2]}/{kept}"]
-    ballast.unlink()
-    put(spool, b"n" * 900_000)
-    assert spool.read(kept) == b"k" * 700_000
 
 
 def test_a_purge_takes_an_old_blob_and_leaves_a_young_one(spool: Spool) -> None:
