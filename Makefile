@@ -2,7 +2,7 @@
 # on Debian, the targets install the packages that are missing; anywhere else one message names them.
 #
 #   make PYTHON=/usr/bin/python3.12 ...   another interpreter for .venv (after `make clean`)
-#   make test ARGS="-k settle -x"         more words for pytest (also with torture)
+#   make test ARGS="-k settle -x"         more words for pytest (also torture, bench)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help demo test lint torture clean packages-demo packages-test packages-torture
+.PHONY: help demo test lint torture bench clean packages-demo packages-test packages-torture
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -37,6 +37,9 @@ lint: packages-demo $(INSTALLED) ## format, ruff, import floors, mypy --strict
 
 torture: packages-torture $(INSTALLED) ## kills, crash points and power cuts by the hundred; wants root
 	@$(BIN)/python -m pytest tests/torture -v -rs --timeout=3600 $(ARGS)
+
+bench: packages-demo $(INSTALLED) ## receipts per second, beside a bare upload loop, as a ratio
+	@$(BIN)/python bench/throughput.py $(ARGS)
 
 clean: ## remove .venv and everything that is built or cached
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*

@@ -4,6 +4,7 @@ An Observer: it hears what the pipeline tells everybody, and asks nothing.
 """
 
 import sys
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +28,8 @@ class RunProgress:
 
     def __init__(self, backlog: int) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._total, self._done = backlog, 0
+        self._total = backlog
+        self._settled: Counter[str] = Counter()
         self._bar: Progress | None = None
         if self._console.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -48,18 +50,20 @@ class RunProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(self._settled.items()))
+        self._say(f"This run: {counts or 'nothing to do'}.", "bold")
 
     def note(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
         if event == "receipt.accepted":
             self._total += 1
         state = _settled_state(event, fields)
         if state is not None:
-            self._done += 1
+            self._settled[state] += 1
             self._line(state, fields)
         elif event.startswith(("source.", "intake.", "gate.", "run.grace", "ledger.")):
             self._say("  ".join([event, *(f"{k}={v}" for k, v in fields.items() if v is not None)]), "yellow")
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, total=self._total or None)
+            self._bar.update(self._task, completed=self._settled.total(), total=self._total or None)
 
     def _line(self, state: str, fields: dict[str, object]) -> None:
         words = [state, str(fields.get("path", ""))]

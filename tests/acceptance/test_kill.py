@@ -1,4 +1,4 @@
-"""Kill -9 at random instants, a dozen times: nothing lost, nothing doubled. tests/torture has the hundreds."""
+"""Kill -9 at random instants, a dozen times: nothing lost, nothing doubled. tests/torture has more."""
 
 import random
 
