@@ -1,6 +1,7 @@
-"""The clock of one process: the wall at its start plus monotonic time since.
+"""The clock of one process: the wall at its start plus the time since, counted by CLOCK_BOOTTIME.
 
-A wall clock that jumps while the daemon runs can't expire a lease or fire a thousand retries at once.
+A wall clock that jumps while the daemon runs can't expire a lease or fire a thousand retries at once; a
+machine that slept knows how long (clock_gettime(2): CLOCK_MONOTONIC would not).
 """
 
 import time
@@ -9,14 +10,14 @@ from ingestd.domain.document import Instant
 
 
 def process_clock() -> "Clock":
-    return Clock(wall_ns=time.time_ns(), monotonic_ns=time.monotonic_ns())
+    return Clock(wall_ns=time.time_ns(), since_boot_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
 
 class Clock:
     """Call it for the present Instant."""
 
-    def __init__(self, *, wall_ns: int, monotonic_ns: int) -> None:
-        self._offset_ns = wall_ns - monotonic_ns
+    def __init__(self, *, wall_ns: int, since_boot_ns: int) -> None:
+        self._offset_ns = wall_ns - since_boot_ns
 
     def __call__(self) -> Instant:
-        return Instant((time.monotonic_ns() + self._offset_ns) // 1000)
+        return Instant((time.clock_gettime_ns(time.CLOCK_BOOTTIME) + self._offset_ns) // 1000)
