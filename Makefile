@@ -78,7 +78,7 @@ packages-torture:
 	missing=()
 	$(need_python)
 	$(need_postgresql)
-	type -P strace >/dev/null || missing+=(strace)
+	type -P systemd-analyze systemd-sysusers >/dev/null || missing+=(systemd)
 	PATH="$$PATH:/usr/sbin:/sbin"
 	type -P mkfs.ext4 >/dev/null || missing+=(e2fsprogs)
 	type -P losetup mount >/dev/null || missing+=(mount)

@@ -5,6 +5,7 @@ Small on purpose: commands that only look at the ledger load nothing of the rest
 
 import fcntl
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from ingestd.ledger import backup, migrate, open_ledger, open_reader, sqlite_pat
 from ingestd.settings import Settings
 from ingestd.spool import Spool
 
+LOOK_SECONDS = 0.2
+"""How long the run lock is asked for before it counts as taken."""
+
 
 @contextmanager
 def run_lock(settings: Settings) -> Iterator[None]:
@@ -22,14 +26,12 @@ def run_lock(settings: Settings) -> Iterator[None]:
     path = _lock_path(settings)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(descriptor):
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise LedgerLocked(
                 f"storage.directory {path.parent}: another `ingestd run` (process {holder}) works on it; "
                 "stop that one first, or give this one a storage directory of its own"
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -40,12 +42,30 @@ def run_lock(settings: Settings) -> Iterator[None]:
 def daemon_runs(settings: Settings) -> bool:
     """Whether an `ingestd run` is active on this storage directory."""
     try:
-        with run_lock(settings):
-            return False
-    except LedgerLocked:
-        return True
+        descriptor = os.open(_lock_path(settings), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _locked(descriptor: int) -> bool:
+    """A command that only looks (daemon_runs) holds the lock for an instant: that must stop no daemon."""
+    deadline = time.monotonic() + LOOK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK_SECONDS / 20)
+        else:
+            return True
 
 
 def _lock_path(settings: Settings) -> Path:
@@ -84,9 +104,9 @@ async def reading(settings: Settings) -> AsyncIterator[LedgerReader]:
 
 @asynccontextmanager
 async def writing(settings: Settings) -> AsyncIterator[Ledger]:
-    """The write side, beside a daemon that may be running. Creates the ledger for a first `submit`."""
+    """The write side, beside a daemon that may be running; without one, the ledger is made or migrated."""
     ledger = open_ledger(
-        ledger_url(settings), migrate=not ledger_exists(settings), spool_path=_spool_path(settings)
+        ledger_url(settings), migrate=not daemon_runs(settings), spool_path=_spool_path(settings)
     )
     try:
         yield ledger

@@ -2,16 +2,21 @@
 
 import csv
 import json
+import os
+import stat
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TextIO
 
 import typer
 
 from ingestd.cli.rendering import balance_json, destined, print_json, print_rows, receipt_json
 from ingestd.cli.session import ConfigOption, JsonOption, configured, with_reader
+from ingestd.configfile import find_configuration, load_configuration
+from ingestd.domain.errors import ConfigurationError
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.states import State
 
@@ -85,16 +90,26 @@ def export(
     ingestd export --format csv -o receipts.csv
     ingestd export --format jsonl --state uploaded
     """
-    settings = configured(config)
-    receipts = with_reader(settings, lambda reader: reader.find(states=state or ()))
-    if output is None:
-        _write(sys.stdout, receipts, form)
-    else:
-        with output.open("w", encoding="utf-8", newline="") as file:
-            _write(file, receipts, form)
+    with ExitStack() as stack:
+        load_configuration(find_configuration(config))
+        # Opened before root steps down to the owner of the storage, who may not write there.
+        file = stack.enter_context(_open(output)) if output else sys.stdout
+        settings = configured(config)
+        receipts = with_reader(settings, lambda reader: reader.find(states=state or ()))
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode) and output is not None:
+            file.truncate(0)
+        _write(file, receipts, form)
 
 
-def _write(file: Any, receipts: Sequence[Receipt], form: ExportFormat) -> None:
+def _open(path: Path) -> TextIO:
+    """To append: what an earlier export wrote is there until the new rows are known."""
+    try:
+        return path.open("a", encoding="utf-8", newline="")
+    except OSError as error:
+        raise ConfigurationError([f"--output {path}: can't be written: {error.strerror}"]) from None
+
+
+def _write(file: TextIO, receipts: Sequence[Receipt], form: ExportFormat) -> None:
     rows = (receipt_json(receipt) for receipt in receipts)
     if form is ExportFormat.JSONL:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

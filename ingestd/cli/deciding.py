@@ -71,7 +71,8 @@ def submit(
         opened = [_Opened(path, stack.enter_context(_open(path))) for path in files]
         settings = configured(config)
         results = asyncio.run(_submit(settings, opened, place, account, again=again))
-    if wait and not daemon_runs(settings):
+    settled = all(receipt.state in SETTLED for receipt, _ in results)
+    if wait and not settled and not daemon_runs(settings):
         typer.echo(
             "ingestd: no `ingestd run` is active on this storage, so nothing is uploaded yet", err=True
         )
@@ -267,15 +268,28 @@ def drop(ids: IdsArgument = None, config: ConfigOption = None) -> None:
     """
     settings = configured(config)
 
-    async def act(ledger: Ledger, reader: LedgerReader) -> None:
-        for receipt in await _chosen(reader, ids or [], None):
-            reason = "Dropped by a person."
-            moved = await ledger.move(
-                receipt, Event.DROP, now=process_clock()(), reason=reason, actor=actor()
-            )
-            typer.echo(f"{moved.id}  {moved.filename}: {receipt.state} -> {moved.state}")
+    if not ids:
+        raise ConfigurationError(["name receipts by ID"])
 
-    with_ledger(settings, act)
+    async def act(ledger: Ledger, reader: LedgerReader) -> int:
+        failures = 0
+        for receipt in await _chosen(reader, ids, None):
+            try:
+                moved = await ledger.move(
+                    receipt,
+                    Event.DROP,
+                    now=process_clock()(),
+                    reason="Dropped by a person.",
+                    actor=actor(),
+                )
+                typer.echo(f"{moved.id}  {moved.filename}: {receipt.state} -> {moved.state}")
+            except IngestdError as error:
+                failures += 1
+                typer.echo(f"ingestd: {receipt.id}: {error}", err=True)
+        return failures
+
+    if with_ledger(settings, act):
+        raise typer.Exit(2)
 
 
 def actor() -> str:

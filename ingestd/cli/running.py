@@ -13,7 +13,7 @@ import typer
 from ingestd.cli.rendering import destined, local_moment
 from ingestd.cli.session import ConfigOption, act_as_owner, configured, with_reader
 from ingestd.configfile import find_configuration, load_configuration
-from ingestd.domain.errors import ConfigurationError
+from ingestd.domain.errors import ConfigurationError, LedgerUnavailable
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.states import SETTLED
 from ingestd.interfaces import LedgerReader
@@ -155,7 +155,12 @@ def _backlog(settings: Settings) -> int:
         counts = await reader.counts()
         return sum(count for state, count in counts.items() if state not in SETTLED)
 
-    return with_reader(settings, ask) if ledger_exists(settings) else 0
+    if not ledger_exists(settings):
+        return 0
+    try:
+        return with_reader(settings, ask)
+    except LedgerUnavailable:
+        return 0  # never finished, or older: the run itself creates and migrates it
 
 
 def _tell(result: RunResult) -> None:

@@ -43,7 +43,10 @@ def act_as_owner(directory: Path) -> None:
     status = directory.stat()
     if status.st_uid == 0:
         return
-    import ingestd.assembly  # noqa: F401 - loaded while every file of an installation can still be read
+    # Loaded while every file of an installation can still be read.
+    import importlib.readers  # noqa: F401
+
+    import ingestd.assembly  # noqa: F401
 
     try:
         entry = pwd.getpwuid(status.st_uid)

@@ -7,10 +7,11 @@ shielded from cancellation, and what a hard stop interrupts becomes unconfirmed,
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ingestd.domain.document import Instant
-from ingestd.domain.errors import StaleClaim
+from ingestd.domain.errors import StaleClaim, StorageExhausted
 from ingestd.domain.outcome import Outcome, Throttled, Unconfirmed, Uploaded
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import Step, later, next_step
@@ -33,14 +34,15 @@ class Delivery:
 
     async def _take(self, limit: int) -> Sequence[Receipt]:
         flow = self._flow
-        now = flow.clock()
-        return await flow.ledger.claim(
-            owner=flow.owner,
-            lease=flow.upkeep.lease,
-            limit=limit,
-            now=now,
-            closed=self.gates.closed(now),
-        )
+
+        async def claim() -> Sequence[Receipt]:
+            now = flow.clock()
+            closed = self.gates.closed(now)
+            return await flow.ledger.claim(
+                owner=flow.owner, lease=flow.upkeep.lease, limit=limit, now=now, closed=closed
+            )
+
+        return await until_there_is_room(claim, flow.observer)
 
     async def _deliver(self, receipt: Receipt) -> None:
         try:
@@ -83,7 +85,9 @@ class Delivery:
             if begun:
                 step = Step(event=Event.DEFER, due_at=flow.clock(), spent=False)
                 nothing_sent = Throttled(reason="ingestd was stopped before the first byte was sent.")
-                await flow.ledger.finish(begun[0], step, nothing_sent, now=flow.clock())
+                # On a full disk it stays `uploading`; the next start calls it unconfirmed: safe, if untrue.
+                with suppress(StorageExhausted):
+                    await flow.ledger.finish(begun[0], step, nothing_sent, now=flow.clock())
             raise
         return begun[0]
 

@@ -31,7 +31,10 @@ class Reporting:
     async def run(self) -> None:
         """Until stopped, and then until nothing is due."""
         while True:
-            due = await self._flow.ledger.feedback_due(limit=BATCH, now=self._flow.clock())
+            due = await until_there_is_room(
+                lambda: self._flow.ledger.feedback_due(limit=BATCH, now=self._flow.clock()),
+                self._flow.observer,
+            )
             if due:
                 async with asyncio.TaskGroup() as group:
                     for feedback in due:

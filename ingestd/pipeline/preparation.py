@@ -29,9 +29,13 @@ class Preparation:
 
     async def _take(self, limit: int) -> Sequence[Work]:
         flow = self._flow
-        return await flow.ledger.take_received(
-            owner=flow.owner, lease=flow.upkeep.lease, limit=limit, now=flow.clock()
-        )
+
+        async def take() -> Sequence[Work]:
+            return await flow.ledger.take_received(
+                owner=flow.owner, lease=flow.upkeep.lease, limit=limit, now=flow.clock()
+            )
+
+        return await until_there_is_room(take, flow.observer)
 
     async def _prepare(self, work: Work) -> None:
         try:

@@ -7,10 +7,12 @@ takes the pipeline down with its error; the service manager starts it again.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from ingestd.domain.document import Instant
+from ingestd.domain.errors import StorageExhausted
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import later
 from ingestd.domain.states import NEEDS_PERSON, State
@@ -19,6 +21,7 @@ from ingestd.pipeline.delivery import Delivery
 from ingestd.pipeline.feedback import Reporting
 from ingestd.pipeline.flow import Flow
 from ingestd.pipeline.intake import Intake
+from ingestd.pipeline.patience import shielded
 from ingestd.pipeline.preparation import Preparation
 from ingestd.pipeline.upkeep import Upkeep
 
@@ -85,7 +88,9 @@ class Pipeline:
             await self._stop_softly(intakes, prepare, upload, report)
         finally:
             await _cancel([ending, *stages])
-            await asyncio.shield(self._flow.ledger.release(owner=self._flow.owner, now=self._flow.clock()))
+            # On a full disk they stay claimed, and the next start gives them back.
+            with suppress(StorageExhausted):
+                await shielded(self._release())
         return await self._result(trouble, until_idle)
 
     async def _watch(self, stages: Sequence[asyncio.Task[None]], ending: asyncio.Task[list[str]]) -> None:
@@ -145,6 +150,9 @@ class Pipeline:
                 await report
         except TimeoutError:
             self._flow.observer.note("run.grace_over", level="warning")
+
+    async def _release(self) -> None:
+        await self._flow.ledger.release(owner=self._flow.owner, now=self._flow.clock())
 
     async def _result(self, trouble: list[str], until_idle: timedelta | None) -> RunResult:
         if until_idle is None:

@@ -11,6 +11,7 @@ from ingestd.domain.errors import StorageExhausted
 from ingestd.domain.retry import later
 from ingestd.interfaces import Source
 from ingestd.pipeline.flow import Flow
+from ingestd.pipeline.patience import until_there_is_room
 
 PURGE_BATCH = 200
 TICK = timedelta(seconds=1)
@@ -27,7 +28,9 @@ class Upkeep:
     async def first(self) -> None:
         """Before sources start: nothing stays claimed by a process that is gone, nothing is due too late."""
         flow = self._flow
-        recovered = await flow.ledger.recover(now=flow.clock(), everything=flow.exclusive)
+        recovered = await until_there_is_room(
+            lambda: flow.ledger.recover(now=flow.clock(), everything=flow.exclusive), flow.observer
+        )
         if recovered.released or recovered.lost:
             flow.observer.note(
                 "receipts.recovered",
@@ -36,7 +39,8 @@ class Upkeep:
                 unconfirmed=recovered.lost,
             )
         longest = max((policy.longest for policy in flow.policies.values()), default=timedelta(hours=1))
-        await flow.ledger.clamp_due(latest=later(flow.clock(), longest))
+        latest = later(flow.clock(), longest)
+        await until_there_is_room(lambda: flow.ledger.clamp_due(latest=latest), flow.observer)
 
     async def run(self) -> None:
         """Until cancelled."""

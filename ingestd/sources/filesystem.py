@@ -55,12 +55,13 @@ class Directory:
         return found
 
     def make(self, name: str, mode: int = 0o700) -> "Directory":
-        """The child of this name, made if it is absent."""
+        """The child of this name, made if it is absent. It inherits set-group-ID from this one (inode(7))."""
         try:
             return self.child(name)
         except FileNotFoundError:
             with suppress(FileExistsError):  # somebody else made it just now
-                os.mkdir(name, mode, dir_fd=self.descriptor)
+                # Asking for set-group-ID is refused under systemd's RestrictSUIDSGID=.
+                os.mkdir(name, mode & 0o777, dir_fd=self.descriptor)
             return self.child(name)
 
     def stat(self) -> os.stat_result:

@@ -47,8 +47,10 @@ class Watch:
         try:
             async for _ in events:
                 self._wake.set()
-        except (OSError, RuntimeError) as error:  # its own errors are RuntimeErrors
-            self.error = str(error)
+        except Exception as error:  # whatever it is: without events only the rescan sees new files
+            self.error = str(error) or type(error).__name__
+        if not self._stop.is_set():
+            self.error = self.error or "the watch ended by itself"
             self._wake.set()
 
     def _matters(self, change: Change, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Fixtures and dials of the torture. TORTURE_SEED plays a run again; TORTURE_KILLS and so on set its length."""
+"""Fixtures and dials of the torture: TORTURE_SEED plays a run again, others set its length."""
 
 import os
 import random

@@ -9,6 +9,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +27,7 @@ class CuttableDisk:
     def __init__(self, image: Path, path: Path, size_bytes: int) -> None:
         self.path = path
         self._image = image
-        path.mkdir()
+        path.mkdir(parents=True, exist_ok=True)
         with image.open("wb") as stream:
             stream.truncate(size_bytes)
         _run("mkfs.ext4", "-q", image)
@@ -53,21 +54,20 @@ class CuttableDisk:
             os.close(descriptor)
         return before
 
-    def power_on(self) -> None:
-        self.unmount()
-        self.mount()
-
     def remove(self) -> None:
         with suppress(subprocess.CalledProcessError):
             self.unmount()
         self._image.unlink()
+        self._image.parent.rmdir()
 
 
 @contextmanager
-def cuttable_disk(directory: Path, size_bytes: int = 512 << 20) -> Iterator[CuttableDisk]:
+def cuttable_disk(path: Path, size_bytes: int = 512 << 20) -> Iterator[CuttableDisk]:
+    """Mounted at `path`, which is made; the file it lives in is elsewhere."""
     _need_root()
+    image = Path(tempfile.mkdtemp(prefix="disk-")) / "image"
     try:
-        disk = CuttableDisk(directory / "disk.img", directory / "disk", size_bytes)
+        disk = CuttableDisk(image, path, size_bytes)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"could not do it here: an ext4 file system can't be made and mounted ({error})")
     try:

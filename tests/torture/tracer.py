@@ -1,12 +1,13 @@
-"""Runs a command and kills it right before its N-th call that changes something: python tracer.py N DIRECTORY COMMAND…
+"""Runs a command and kills it right before a call: python tracer.py CALL N DIRECTORY COMMAND…
 
-Counted, over all threads of the process in one sequence: calls that change files below the directory, and calls on
-TCP connections. (strace can inject a signal too, but counts for each thread on its own, so that a thread that makes
-few calls is never hit.) N = 0 only counts. Prints one JSON document: {"calls": […]} with what was counted, the last
-one not executed if the process was killed, and "code", its exit code, negative for a signal.
+Seen are the calls of all threads of the process that change files below the directory, and those on TCP
+connections, each with what it is made on: "fsync data/spool", "connect TCP". CALL is one of these, N says
+which time; 0 only looks. (strace can inject a signal too, but it counts in each thread on its own, so that
+a thread that makes few calls is never hit.) Prints one JSON document: {"calls": […]} with what was seen,
+the last one not executed if the process was killed, and "code", its exit code, negative for a signal.
 
-The kernel stops only what a seccomp filter picks (ptrace(2), PTRACE_O_TRACESECCOMP). Stands alone, on the standard
-library.
+The kernel stops only what a seccomp filter picks (ptrace(2), PTRACE_O_TRACESECCOMP). Needs nothing but the
+standard library.
 """
 
 import ctypes
@@ -24,15 +25,17 @@ _NUMBERS = {
     "x86_64": {
         "write": 1, "pwrite64": 18, "writev": 20, "connect": 42, "sendto": 44, "recvfrom": 45, "sendmsg": 46,
         "recvmsg": 47, "fsync": 74, "fdatasync": 75, "ftruncate": 77, "rename": 82, "mkdir": 83, "rmdir": 84,
-        "link": 86, "unlink": 87, "fchmod": 91, "openat": 257, "mkdirat": 258, "unlinkat": 263, "renameat": 264,
-        "linkat": 265, "utimensat": 280, "renameat2": 316,
+        "link": 86, "unlink": 87, "fchmod": 91, "openat": 257, "mkdirat": 258, "unlinkat": 263,
+        "renameat": 264, "linkat": 265, "utimensat": 280, "renameat2": 316,
     },
     "aarch64": {
-        "mkdirat": 34, "unlinkat": 35, "linkat": 37, "renameat": 38, "ftruncate": 46, "fchmod": 52, "openat": 56,
-        "write": 64, "writev": 66, "pwrite64": 68, "fsync": 82, "fdatasync": 83, "utimensat": 88, "connect": 203,
-        "sendto": 206, "recvfrom": 207, "sendmsg": 211, "recvmsg": 212, "renameat2": 276,
+        "mkdirat": 34, "unlinkat": 35, "linkat": 37, "renameat": 38, "ftruncate": 46, "fchmod": 52,
+        "openat": 56, "write": 64, "writev": 66, "pwrite64": 68, "fsync": 82, "fdatasync": 83,
+        "utimensat": 88, "connect": 203, "sendto": 206, "recvfrom": 207, "sendmsg": 211, "recvmsg": 212,
+        "renameat2": 276,
     },
 }  # fmt: skip  # a table
+KNOWN = platform.machine() in _NUMBERS
 _BY_PATH = {"rename": 0, "mkdir": 0, "rmdir": 0, "link": 1, "unlink": 0}
 """Which argument is the path that shows where it happens."""
 _BY_DIRECTORY = {
@@ -57,9 +60,10 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 class Tracer:
-    def __init__(self, at: int, directory: Path, command: list[str]) -> None:
+    def __init__(self, call: str, at: int, directory: Path, command: list[str]) -> None:
         self._names = {number: name for name, number in _NUMBERS[platform.machine()].items()}
-        self._at = at
+        self._call = call
+        self._left = at
         self._directory = str(directory.resolve())
         self._processes: dict[int, int] = {}
         self._sockets: set[str] = set()
@@ -109,8 +113,10 @@ class Tracer:
         if place is None:
             return
         self.calls.append(f"{name} {place}")
-        if len(self.calls) == self._at:
-            os.kill(self._main, signal.SIGKILL)
+        if self.calls[-1] == self._call:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(self._main, signal.SIGKILL)
 
     def _place(self, thread: int, name: str, arguments: list[int]) -> str | None:
         """Where it happens; None when it does not count."""
@@ -201,11 +207,12 @@ def _pieces(thread: int, address: int) -> Iterator[bytes]:
 
 def _without_chance(path: str) -> str:
     path = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", path)
-    return re.sub(r"\b[0-9a-f]{2}/[0-9a-f]{64}|[0-9a-f]{32,64}", "HASH", path).replace(" (deleted)", "")
+    path = re.sub(r"\b[0-9a-f]{2}/[0-9a-f]{64}|[0-9a-f]{32,64}", "HASH", path)
+    return re.sub(r"spool/[0-9a-f]{2}$", "spool/SHARD", path.removesuffix(" (deleted)"))
 
 
 def main() -> None:
-    tracer = Tracer(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    tracer = Tracer(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
     code = tracer.run()
     sys.stdout.write(json.dumps({"calls": tracer.calls, "code": code}))
 
