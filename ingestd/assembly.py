@@ -63,7 +63,7 @@ async def assemble(settings: Settings, observer: Observer, offload: Offload) -> 
     async with AsyncExitStack() as stack:
         spool = open_spool(settings)
         stack.enter_context(run_lock(settings))
-        ledger = open_ledger(ledger_url(settings), migrate=True, spool_path=spool.path)
+        ledger = open_ledger(ledger_url(settings), migrate=True, spool_path=spool.path, alone=True)
         stack.push_async_callback(ledger.aclose)
         reader = open_reader(ledger_url(settings), spool_path=spool.path)
         stack.push_async_callback(reader.aclose)

@@ -8,7 +8,6 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
 from datetime import timedelta
 
 from ingestd.assembly import House, assemble, new_offload
@@ -29,17 +28,16 @@ def run_daemon(
     observer: Observer,
     *,
     until_idle: timedelta | None = None,
-    ready: Callable[[House], None] | None = None,
 ) -> RunResult:
     """Runs until stopped (or idle). Raises what broke, ConfigurationError and LedgerLocked among it."""
     with new_offload(settings) as offload:
-        return asyncio.run(_run(settings, observer, offload, until_idle, ready))
+        return asyncio.run(_run(settings, observer, offload, until_idle))
 
 
 def exit_code(result: RunResult) -> int:
     if result.trouble:
         return BROKEN
-    return NEEDS_ATTENTION if result.people or result.waiting else DONE
+    return NEEDS_ATTENTION if result.people or result.waiting or result.refused else DONE
 
 
 class ServiceManager:
@@ -83,7 +81,6 @@ async def _run(
     observer: Observer,
     offload: Offload,
     until_idle: timedelta | None,
-    ready: Callable[[House], None] | None,
 ) -> RunResult:
     manager = ServiceManager()
     try:
@@ -93,12 +90,13 @@ async def _run(
                 asyncio.create_task(_feed_watchdog(manager), name="watchdog"),
                 asyncio.create_task(_tell_status(manager, house), name="status"),
             ]
+            for notice in offload.notices:
+                observer.note("offload.weakened", level="warning", reason=notice)
             observer.note("run.started", version=house.version, folders=sorted(house.sources))
-            manager.tell("READY=1")
-            if ready is not None:
-                ready(house)
             try:
-                result = await house.pipeline.run(until_idle=until_idle)
+                result = await house.pipeline.run(
+                    until_idle=until_idle, started=lambda: manager.tell("READY=1")
+                )
             finally:
                 for task in talk:
                     task.cancel()

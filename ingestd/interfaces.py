@@ -37,18 +37,23 @@ class Arrival:
     """What a source hands over at once. `id` is a UUIDv7 that the source keeps across a crash.
 
     `to` and `fields` come from a sidecar; `hold` is set when the sender's instructions can't be followed.
-    `acknowledge` takes the original away; `give_back` leaves it to be handed over again later.
+    `acknowledge` takes the original away; `give_back` leaves it to be handed over again later, or with
+    `anew` as another arrival.
     """
 
     id: str
     origin: Origin
     payloads: tuple[Payload, ...]
     acknowledge: Callable[[], Awaitable[None]]
-    give_back: Callable[[], Awaitable[None]]
+    give_back: "GiveBack"
     refused: tuple[Refusal, ...] = ()
     to: Destined | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     hold: str | None = None
+
+
+class GiveBack(Protocol):
+    def __call__(self, *, anew: bool = False) -> Awaitable[None]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +293,7 @@ class Ledger(Protocol):
         ...
 
     async def renew(self, *, owner: str, lease: timedelta, now: Instant) -> None:
-        """Prolong every lease of this owner."""
+        """Prolong every lease of this owner that has not run out; `recover` takes the others."""
         ...
 
     async def recover(self, *, now: Instant, everything: bool) -> Recovered:
@@ -399,7 +404,9 @@ class LedgerReader(Protocol):
         """Every state has an entry."""
         ...
 
-    async def waiting(self, *, horizon: Instant) -> Waiting: ...
+    async def waiting(self, *, horizon: Instant, closed: Collection[tuple[str, str | None]] = ()) -> Waiting:
+        """`closed`: (target, account) that take nothing before the horizon; theirs count as ready_later."""
+        ...
 
     async def balance(self) -> Balance: ...
 

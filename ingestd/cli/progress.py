@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ingestd.cli.rendering import one_line
 from ingestd.domain.states import SETTLED, State
 from ingestd.interfaces import Level
 
@@ -60,7 +61,7 @@ class RunProgress:
         if state is not None:
             self._settled[state] += 1
             self._line(state, fields)
-        elif event.startswith(("source.", "intake.", "gate.", "run.grace", "ledger.")):
+        elif level in ("warning", "error") or event.startswith(("source.", "intake.", "gate.")):
             self._say("  ".join([event, *(f"{k}={v}" for k, v in fields.items() if v is not None)]), "yellow")
         if self._bar is not None:
             self._bar.update(self._task, completed=self._settled.total(), total=self._total or None)
@@ -76,6 +77,7 @@ class RunProgress:
         self._say("  ".join(words), "green" if state == State.UPLOADED else "red")
 
     def _say(self, line: str, style: str) -> None:
+        line = one_line(line)
         if self._bar is not None:
             self._console.print(Text(line, style=style))
         else:

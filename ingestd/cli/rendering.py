@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -97,7 +98,7 @@ def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         print_table(headings, rows)
         return
     for row in rows:
-        sys.stdout.write("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row) + "\n")
+        sys.stdout.write("\t".join(one_line(cell) for cell in row) + "\n")
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -110,8 +111,13 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(one_line(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def one_line(text: str) -> str:
+    """Text of strangers, fit for a terminal: no control or bidi characters, no line breaks."""
+    return "".join(" " if c in "\t\n" else c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in text)
 
 
 def destined(receipt: Receipt) -> str:

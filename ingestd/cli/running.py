@@ -1,7 +1,6 @@
 """Commands that run something: run, check, sandbox, demo."""
 
 import asyncio
-import re
 import signal
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from ingestd.cli.rendering import destined, local_moment
+from ingestd.cli.rendering import destined, local_moment, one_line
 from ingestd.cli.session import ConfigOption, act_as_owner, configured, with_reader
 from ingestd.configfile import find_configuration, load_configuration
+from ingestd.configfile.tables import parse_duration
 from ingestd.domain.errors import ConfigurationError, LedgerUnavailable
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.states import SETTLED
@@ -141,10 +141,10 @@ def demo(
 
 
 def _duration(option: str, text: str) -> timedelta:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text.strip())
-    if match is None:
-        raise ConfigurationError([f'{option} {text}: write a duration like "30s", "5m" or "1h"'])
-    return timedelta(seconds=float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2]])
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ConfigurationError([f"{option} {text}: {error}"]) from None
 
 
 def _backlog(settings: Settings) -> int:
@@ -167,6 +167,8 @@ def _tell(result: RunResult) -> None:
     """What a person or a cron mail should read at the end of a run."""
     for trouble in result.trouble:
         typer.echo(f"ingestd: {trouble}", err=True)
+    for sentence in result.refused:
+        typer.echo(f"ingestd: {one_line(sentence)}", err=True)
     _name(result.people, "need a person: `ingestd show ID` says what to do")
     _name(result.waiting, "wait for a later attempt and stay in the ledger")
 
@@ -176,7 +178,7 @@ def _name(receipts: Sequence[Receipt], what: str) -> None:
         typer.echo(f"{len(receipts)} receipt(s) {what}", err=True)
     for receipt in receipts[:20]:
         due = f", due {local_moment(receipt.due_at)}" if str(receipt.state) == "ready" else ""
-        line = f"  {receipt.id}  {receipt.path} -> {destined(receipt)}: {receipt.state}{due}"
+        line = f"  {receipt.id}  {one_line(receipt.path)} -> {destined(receipt)}: {receipt.state}{due}"
         typer.echo(line + (f": {receipt.reason}" if receipt.reason else ""), err=True)
     if len(receipts) > 20:
         typer.echo(f"  … and {len(receipts) - 20} more: `ingestd list`", err=True)

@@ -10,6 +10,7 @@ from ingestd.cli.rendering import (
     destined,
     history_json,
     local_moment,
+    one_line,
     print_json,
     receipt_json,
 )
@@ -81,9 +82,9 @@ def _tell(receipt: Receipt, history: Sequence[HistoryEntry], attempts: Sequence[
     say(f"receipt    {receipt.id}")
     say(f"state      {receipt.state}")
     if receipt.reason:
-        say(f"reason     {receipt.reason}")
+        say(f"reason     {one_line(receipt.reason)}")
     say(f"next       {NEXT[receipt.state].format(id=receipt.id)}")
-    say(f"file       {receipt.path}  (from {receipt.source})")
+    say(f"file       {one_line(receipt.path)}  (from {receipt.source})")
     say(f"slot       {destined(receipt)}" + (f"  as {receipt.account}" if receipt.account else ""))
     say(f"image ID   {receipt.image_id or '-'}")
     if receipt.image is not None:
@@ -91,7 +92,7 @@ def _tell(receipt: Receipt, history: Sequence[HistoryEntry], attempts: Sequence[
         say(f"sent as    {image.mime_type}, {image.size:,} bytes, {image.pages} page(s)")
     say(f"sha256     {receipt.sha256}")
     for key, value in receipt.fields.items():
-        say(f"{key:<10} {value}")
+        say(f"{one_line(key):<10} {one_line(value)}")
     if receipt.state is State.READY:
         say(f"due        {local_moment(receipt.due_at)}")
     say("\nhistory")

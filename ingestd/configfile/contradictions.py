@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,9 @@ from ingestd.settings import MEGABYTE, ConcurImageV1Settings, Settings
 
 SLOT_KINDS = {"receipt": False, "expenseentry": True, "invoice": True, "report": True}
 """Slot kinds of concur-image-v1, each with whether it needs an ID."""
+
+SHORTEST_PAUSE = timedelta(milliseconds=100)
+SHORTEST_TIMEOUT = timedelta(seconds=1)
 
 
 def contradictions(settings: Settings) -> Iterator[str]:
@@ -47,6 +51,10 @@ def _target_problems(target: ConcurImageV1Settings) -> Iterator[str]:
         yield f"{key}.url: http:// would show the token to the network; use https:// (http only to loopback)"
     if url.query or url.fragment or url.username or url.password:
         yield f"{key}.url: must not hold a query, a fragment or a password"
+    if target.retry.first < SHORTEST_PAUSE:
+        yield f"{key}.retry.first: shorter than 100ms would be a storm; write 100ms or more"
+    if target.timeout < SHORTEST_TIMEOUT:
+        yield f"{key}.timeout: an upload needs a second at least; write 1s or more"
     if target.retry.first > target.retry.ceiling:
         yield f"{key}.retry.first: is longer than {key}.retry.ceiling"
 

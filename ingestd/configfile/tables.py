@@ -26,6 +26,8 @@ from ingestd.settings import (
     UploadSettings,
 )
 
+LONGEST_DURATION = timedelta(days=3650)
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
 _SIZE_UNITS = {
     "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -43,9 +45,13 @@ def _size(value: object) -> object:
     raise ValueError('write a size like "10MB", "512KiB" or a number of bytes')
 
 
-def _duration(value: object) -> object:
+def parse_duration(value: object) -> timedelta:
+    """Raises ValueError with what to write instead."""
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]])
+        seconds = float(match[1]) * _DURATION_UNITS[match[2]]
+        if seconds > LONGEST_DURATION.total_seconds():
+            raise ValueError("is longer than ten years")
+        return timedelta(seconds=seconds)
     raise ValueError('write a duration like "2s", "15m", "1h" or "90d"')
 
 
@@ -55,8 +61,15 @@ def _polling(value: object) -> object:
     raise ValueError('write true, false or "auto"')
 
 
+def _path(value: object) -> object:
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError("is no path")
+    return value
+
+
+PathText = Annotated[str, BeforeValidator(_path)]
 Size = Annotated[int, BeforeValidator(_size)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Polling = Annotated[bool | Literal["auto"], BeforeValidator(_polling)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Positive = Annotated[int, Field(ge=1)]
@@ -67,7 +80,7 @@ class _Table(BaseModel):
 
 
 class _Storage(_Table):
-    directory: str | None = None
+    directory: PathText | None = None
     ledger: str | None = None
     keep: Duration = timedelta(days=90)
     max_size: Size | None = None
@@ -112,14 +125,14 @@ class _Retry(_Table):
 
 
 class _Account(_Table):
-    token_file: str | None = None
+    token_file: PathText | None = None
 
 
 class _Target(_Table):
     kind: Literal["concur-image-v1"]
     url: str
     authorization: Literal["Bearer", "OAuth"] = "Bearer"
-    token_file: str | None = None
+    token_file: PathText | None = None
     on_unconfirmed: Literal["hold", "retry"] = "hold"
     timeout: Duration = timedelta(seconds=60)
     max_bytes: Size = 10 * MEGABYTE
@@ -142,7 +155,7 @@ class _Target(_Table):
 
 class _Folder(_Table):
     name: Name
-    path: str
+    path: PathText
     settle: Duration = timedelta(seconds=2)
     settle_incomplete: Duration = timedelta(seconds=10)
     rescan: Duration = timedelta(seconds=60)

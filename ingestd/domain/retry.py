@@ -50,6 +50,11 @@ def later(now: Instant, wait: timedelta) -> Instant:
     return Instant(now + round(wait.total_seconds() * MICROSECONDS))
 
 
+def doubled(first: timedelta, times: int, ceiling: timedelta) -> timedelta:
+    """`first` doubled so many times, never above the ceiling (nor above what a timedelta can hold)."""
+    return timedelta(seconds=min(ceiling.total_seconds(), first.total_seconds() * 2 ** min(times, 60)))
+
+
 def next_step(outcome: Outcome, policy: RetryPolicy, *, attempts: int, now: Instant, jitter: float) -> Step:
     """The step after `outcome` of attempt number `attempts` (1 for the first).
 
@@ -80,5 +85,4 @@ def next_step(outcome: Outcome, policy: RetryPolicy, *, attempts: int, now: Inst
 
 
 def _backoff(policy: RetryPolicy, attempts: int, jitter: float) -> timedelta:
-    doublings = float(2 ** min(max(attempts, 1), 40))
-    return max(policy.first, jitter * min(policy.ceiling, policy.first * doublings))
+    return max(policy.first, jitter * doubled(policy.first, max(attempts, 1), policy.ceiling))

@@ -53,7 +53,7 @@ def claim(
 ) -> Operation[Sequence[Receipt]]:
     def run(tx: Transaction) -> Sequence[Receipt]:
         until = later(now, lease)
-        statement = _READY.where(not_(_any_of(closed))) if closed else _READY
+        statement = _READY.where(not_(any_of(closed))) if closed else _READY
         moved = []
         for before in fetch(tx, statement, {"now": now, "limit": limit}):
             after = advanced(
@@ -80,7 +80,7 @@ def release(*, owner: str, now: Instant) -> Operation[int]:
 
 def renew(*, owner: str, lease: timedelta, now: Instant) -> Operation[None]:
     def run(tx: Transaction) -> None:
-        tx.change(_RENEW, {"b_owner": owner, "until": later(now, lease)})
+        tx.change(_RENEW, {"b_owner": owner, "now": now, "until": later(now, lease)})
 
     return run
 
@@ -122,7 +122,7 @@ def requeue_unconfirmed(*, target: str, now: Instant) -> Operation[int]:
     return run
 
 
-def _any_of(pairs: Collection[tuple[str, str | None]]) -> ColumnElement[bool]:
+def any_of(pairs: Collection[tuple[str, str | None]]) -> ColumnElement[bool]:
     """IS NOT DISTINCT FROM, because the account may be NULL, and NULL = NULL isn't true."""
     return or_(
         *(
@@ -180,7 +180,9 @@ _UNRESERVE_ALL = _UNRESERVE
 _UNRESERVE_EXPIRED = _UNRESERVE.where(_expired())
 _UNRESERVE_OWN = _UNRESERVE.where(receipts.c.owner == bindparam("b_owner"))
 _RENEW = (
-    update(receipts).where(receipts.c.owner == bindparam("b_owner")).values(lease_until=bindparam("until"))
+    update(receipts)
+    .where(receipts.c.owner == bindparam("b_owner"), receipts.c.lease_until > bindparam("now"))
+    .values(lease_until=bindparam("until"))
 )
 _WAITING = [state.value for state in (State.RECEIVED, State.READY, State.UNCONFIRMED)]
 _CLAMP = (

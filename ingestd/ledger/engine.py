@@ -21,6 +21,9 @@ from ingestd.domain.errors import ConfigurationError, IngestdError, LedgerUnavai
 BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another process's transaction; ours take milliseconds."""
 
+BUSY_RETRIES = 24
+"""Two minutes in all: somebody's tool may look at the file for a while, and no result may be lost by it."""
+
 _NO_ROOM_LEFT_BYTES = 1_000_000
 
 _WRITER_PRAGMAS = [
@@ -97,6 +100,12 @@ def is_transient(error: DBAPIError) -> bool:
     (https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html).
     """
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in ("40001", "40P01")
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """Whether another process holds SQLite's write lock for longer than BUSY_TIMEOUT_S."""
+    code = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _parse(url: str) -> URL:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, bindparam, func, select
+from sqlalchemy import Connection, Engine, Table, bindparam, func, not_, select
 
 from ingestd.domain.document import Instant
 from ingestd.domain.receipt import Attempt, Receipt
 from ingestd.domain.states import OWNED, State
 from ingestd.interfaces import Balance, HistoryEntry, Waiting
 from ingestd.ledger import schema
+from ingestd.ledger.dispatch import any_of
 from ingestd.ledger.engine import open_engine, our_errors, sqlite_path
 from ingestd.ledger.rows import STORED_COLUMNS, SpoolPath, stored
 from ingestd.ledger.upgrade import check_revision
@@ -100,12 +101,13 @@ class SqlLedgerReader:
     async def counts(self) -> Mapping[State, int]:
         return await self._read(_counts)
 
-    async def waiting(self, *, horizon: Instant) -> Waiting:
+    async def waiting(self, *, horizon: Instant, closed: Collection[tuple[str, str | None]] = ()) -> Waiting:
         """`next_due`: of the ready receipts; None when there is none."""
+        due = _READY_DUE.where(not_(any_of(closed))) if closed else _READY_DUE
 
         def read(connection: Connection) -> Waiting:
             counts = _counts(connection)
-            ready_due = connection.execute(_READY_DUE, {"horizon": horizon}).scalar_one()
+            ready_due = connection.execute(due, {"horizon": horizon}).scalar_one()
             return Waiting(
                 received=counts[State.RECEIVED],
                 ready_due=ready_due,

@@ -19,8 +19,11 @@ from ingestd.ledger.rows import SpoolPath
 from ingestd.ledger.writer import Writer
 
 
-def open_ledger(url: str, *, migrate: bool, spool_path: SpoolPath) -> "SqlLedger":
+def open_ledger(url: str, *, migrate: bool, spool_path: SpoolPath, alone: bool = False) -> "SqlLedger":
     """Open the ledger for writing; `migrate` creates or upgrades it first. Blocks.
+
+    `alone`: the caller holds the run lock. Only then a file that was not closed in order is looked through:
+    beside a running daemon it is always open, and the look would hold its writer up.
 
     `url`: sqlite:///FILE (see engine.sqlite_url) or postgresql://…. Raises LedgerTooNew, LedgerUnavailable,
     StorageExhausted and ConfigurationError.
@@ -28,7 +31,7 @@ def open_ledger(url: str, *, migrate: bool, spool_path: SpoolPath) -> "SqlLedger
     path = sqlite_path(url)
     # The log of a SQLite file is removed by the last process that closes it in order. Only if one did not,
     # the time for looking through the file is spent.
-    was_left_open = path is not None and path.with_name(f"{path.name}-wal").exists()
+    was_left_open = alone and path is not None and path.with_name(f"{path.name}-wal").exists()
     if migrate:
         upgrade.migrate(url)
     engine = open_engine(url, writes=True)

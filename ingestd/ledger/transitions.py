@@ -48,7 +48,8 @@ def move(
             case Event.CONFIRM if not image_id:
                 raise IllegalTransition("an upload is confirmed by its image ID, and none was given")
             case Event.RELEASE:
-                return transition(tx, before, event, now=now, actor=actor)
+                due = before.due_at if due_at is None else due_at
+                return transition(tx, before, event, now=now, actor=actor, due_at=due)
             case _:
                 return transition(
                     tx,
@@ -78,7 +79,8 @@ def requeue(
         actor=actor,
         note=reason,
         reason=None,
-        due_at=now,
+        # A command's clock may be ahead of the daemon's; the receipt's own time never is.
+        due_at=min(now, before.updated_at),
         attempts=attempts,
         image_id=None,
         reference=None,

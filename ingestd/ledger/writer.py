@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from ingestd.domain.errors import LedgerUnavailable
-from ingestd.ledger.engine import is_transient, translated
+from ingestd.ledger.engine import BUSY_RETRIES, is_busy, is_transient, translated
 from ingestd.ledger.rows import SpoolPath
 from ingestd.ledger.transaction import Operation, Statements, Transaction
 
@@ -103,7 +103,8 @@ class Writer:
         return [_Answer(error=failure)] * len(jobs)
 
     def _run_again_if_in_the_way(self, jobs: "Sequence[_Job]") -> "list[_Answer]":
-        for retry in range(RETRIES + 1):
+        retries = busy = 0
+        while True:
             try:
                 # Hoping that all succeed saves two statements for each operation; one that fails costs the
                 # batch a second run, with savepoints.
@@ -113,10 +114,13 @@ class Writer:
                 assert answers is not None
                 return answers
             except DBAPIError as error:
-                if retry == RETRIES or not is_transient(error):
+                if is_busy(error) and busy < BUSY_RETRIES:
+                    busy += 1
+                elif is_transient(error) and retries < RETRIES:
+                    retries += 1
+                else:
                     raise
                 self._drop_connection()
-        raise AssertionError("the last retry returns or raises")
 
     def _transact(self, jobs: "Sequence[_Job]", run: "_Run") -> "list[_Answer] | None":
         """None: an operation failed, so that nothing was changed."""

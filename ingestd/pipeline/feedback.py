@@ -15,6 +15,8 @@ from ingestd.pipeline.patience import until_there_is_room
 BATCH = 64
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
+ABSENT_WAIT = timedelta(days=1)
+"""For a source that is not configured. A restart looks sooner: it brings every due time near."""
 
 
 class Reporting:
@@ -48,23 +50,20 @@ class Reporting:
         flow, report = self._flow, feedback.report
         source = self._sources.get(report.origin.source)
         if source is None:
-            flow.observer.note(
-                "feedback.undeliverable", level="warning", receipt=report.receipt, source=report.origin.source
-            )
-            place = report.place
-        else:
-            try:
-                place = await source.report(report)
-            except SourceUnavailable as error:
-                return await self._defer(feedback, str(error))
+            # A folder taken out of the configuration or renamed: it may come back.
+            return await self._defer(feedback, f"there is no source {report.origin.source!r}", ABSENT_WAIT)
+        try:
+            place = await source.report(report)
+        except SourceUnavailable as error:
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(feedback.failures, 10))
+            return await self._defer(feedback, str(error), wait)
 
         async def done() -> None:
             await flow.ledger.feedback_done(feedback, place=place, now=flow.clock())
 
         return await until_there_is_room(done, flow.observer)
 
-    async def _defer(self, feedback: Feedback, reason: str) -> None:
-        wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(feedback.failures, 10))
+    async def _defer(self, feedback: Feedback, reason: str, wait: timedelta) -> None:
         self._flow.observer.note(
             "feedback.deferred", level="warning", receipt=feedback.report.receipt, reason=reason
         )

@@ -19,7 +19,7 @@ from ingestd.domain.outcome import (
     Unconfirmed,
     Uploaded,
 )
-from ingestd.domain.retry import LONGEST_ASKED_WAIT, RetryPolicy, later
+from ingestd.domain.retry import LONGEST_ASKED_WAIT, RetryPolicy, doubled, later
 from ingestd.interfaces import Observer
 
 Key = tuple[str, str | None]
@@ -47,6 +47,10 @@ class Gates:
     def closed(self, now: Instant) -> list[Key]:
         """For whom nothing should be claimed now."""
         return [key for key, gate in self._gates.items() if gate.probing or now < gate.until]
+
+    def closed_until(self, horizon: Instant) -> list[Key]:
+        """For whom nothing can be tried before the horizon."""
+        return [key for key, gate in self._gates.items() if gate.until > horizon]
 
     def troubles(self) -> list[str]:
         """A sentence for each gate that is closed, for the status line."""
@@ -110,6 +114,5 @@ class Gates:
         policy = self._policies[key[0]]
         gate = self._gates.get(key)
         strikes = gate.strikes if gate else 0
-        doubled = min(policy.ceiling, policy.first * float(2 ** min(strikes, 40)))
-        own = doubled * (0.5 + jitter / 2)
+        own = doubled(policy.first, strikes, policy.ceiling) * (0.5 + jitter / 2)
         return max(own, min(asked or timedelta(), LONGEST_ASKED_WAIT))

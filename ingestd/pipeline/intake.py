@@ -11,11 +11,17 @@ from contextlib import aclosing
 from ingestd.domain.document import Document, Instant, Payload, display_name
 from ingestd.domain.errors import ContentUnavailable, StorageExhausted
 from ingestd.domain.receipt import NO_TARGET, idempotency_key
-from ingestd.domain.routing import Destined, Repeat, first_match
+from ingestd.domain.routing import Destined, InvalidSlot, Repeat, first_match
+from ingestd.domain.states import NEEDS_PERSON
 from ingestd.interfaces import Accepted, Arrival, Destination, NewArrival, NewReceipt, Source
 from ingestd.pipeline.flow import Flow
 
 NO_ROUTE = "No route matches this receipt, so ingestd does not know where it belongs."
+
+
+class WrittenSince(Exception):
+    """The ledger has this arrival, but with other bytes: a crash came between commit and acknowledgement,
+    and somebody who held the file open wrote to it meanwhile. What is there now is another arrival."""
 
 
 class Intake:
@@ -26,9 +32,14 @@ class Intake:
         self.paused: str | None = None
         """Why intake waits, None while it flows."""
         self.paused_since: Instant | None = None
+        self.attention: list[str] = []
+        """IDs of receipts that a repeat met in a state that needs a person."""
+        self.refused: list[str] = []
+        """A sentence for each payload that was not even read."""
         self._flow = flow
         self._room = asyncio.Semaphore(flow.intake.width)
         self._stopping = asyncio.Event()
+        self._waiting: set[str] = set()
 
     async def run(self, *, once: bool) -> None:
         """Until cancelled, or with `once` until the source is done. Open arrivals are finished first."""
@@ -64,6 +75,9 @@ class Intake:
     async def _take(self, arrival: Arrival) -> None:
         try:
             accepted = await self._accept_when_there_is_room(arrival)
+        except WrittenSince:
+            await arrival.give_back(anew=True)
+            return
         except ContentUnavailable as error:
             self._flow.observer.note(
                 "arrival.postponed",
@@ -82,16 +96,21 @@ class Intake:
 
     async def _accept_when_there_is_room(self, arrival: Arrival) -> Accepted | None:
         """None when the daemon stops while the disk is still full."""
-        while True:
-            try:
-                accepted = await self._accept(arrival)
-            except StorageExhausted as error:
-                if self._stopping.is_set():
-                    return None
-                await self._pause(str(error))
-            else:
-                self._resume()
-                return accepted
+        try:
+            while True:
+                try:
+                    accepted = await self._accept(arrival)
+                except StorageExhausted as error:
+                    if self._stopping.is_set():
+                        return None
+                    self._waiting.add(arrival.id)
+                    await self._pause(str(error))
+                else:
+                    self._waiting.discard(arrival.id)
+                    self._resume()
+                    return accepted
+        finally:
+            self._waiting.discard(arrival.id)
 
     async def _accept(self, arrival: Arrival) -> Accepted:
         documents = [await asyncio.to_thread(self._spool, payload) for payload in arrival.payloads]
@@ -101,7 +120,11 @@ class Intake:
             receipts=tuple(self._receipt(arrival, document) for document in documents),
             ignored=arrival.refused,
         )
-        return await self._flow.ledger.accept(new, now=self._flow.clock())
+        accepted = await self._flow.ledger.accept(new, now=self._flow.clock())
+        recorded = {receipt.sha256 for receipt in accepted.receipts}
+        if accepted.known and not {document.sha256 for document in documents} <= recorded:
+            raise WrittenSince
+        return accepted
 
     def _spool(self, payload: Payload) -> Document:
         with payload.content.open() as stream:
@@ -136,13 +159,16 @@ class Intake:
             return
 
     def _resume(self) -> None:
-        if self.paused is not None:
+        # A small file that fits does not mean that there is room for the large one that waits.
+        if self.paused is not None and not self._waiting:
             self.paused = self.paused_since = None
             self._flow.observer.note("intake.resumed", source=self.source.name)
 
     def _announce(self, arrival: Arrival, accepted: Accepted) -> None:
         note = self._flow.observer.note
+        self.attention += [r.id for r in accepted.receipts if r.state in NEEDS_PERSON]
         for refusal in arrival.refused:
+            self.refused.append(f"{arrival.origin.path}: {refusal.reason}")
             note("payload.ignored", source=self.source.name, filename=refusal.filename, reason=refusal.reason)
         for receipt in accepted.receipts:
             event = "receipt.repeated" if receipt.id in accepted.repeats else "receipt.accepted"
@@ -177,9 +203,14 @@ def new_receipt(
 ) -> NewReceipt:
     """The receipt these documents become: at the slot asked for, else where the routes send it, else held."""
     destined, account, again = to, None, False
-    if to is None and hold is None and (found := first_match(flow.routes, facts)) is not None:
-        route, destined = found
-        account, again = route.account, route.repeat is Repeat.UPLOAD
+    if to is None and hold is None:
+        try:
+            found = first_match(flow.routes, facts)
+        except InvalidSlot as error:
+            found, hold = None, f"The route that matches leads nowhere: {error}."
+        if found is not None:
+            route, destined = found
+            account, again = route.account, route.repeat is Repeat.UPLOAD
     if hold is None:
         hold = unusable(destined, flow.destinations)
     target, slot = (NO_TARGET, "") if destined is None or hold else (destined.target, str(destined.slot))

@@ -9,7 +9,7 @@ from typing import assert_never
 from ingestd.domain.document import InvalidDocument, ReceiptImage
 from ingestd.domain.errors import IllegalTransition, StaleClaim
 from ingestd.domain.receipt import NO_TARGET, Receipt
-from ingestd.domain.routing import first_match
+from ingestd.domain.routing import InvalidSlot, first_match
 from ingestd.domain.states import Event
 from ingestd.interfaces import Work
 from ingestd.pipeline.crew import Crew
@@ -18,6 +18,8 @@ from ingestd.pipeline.intake import NO_ROUTE, unusable
 from ingestd.pipeline.patience import until_there_is_room
 
 NO_ROUTE_FIX = "Say where it goes: ingestd retry ID --to TARGET:SLOT, or add a route and retry."
+UNREADABLE = "The stored original of this receipt can't be read from the spool"
+UNREADABLE_FIX = "Restore the spool from a backup and run ingestd retry ID, or drop the file again."
 
 
 class Preparation:
@@ -45,14 +47,25 @@ class Preparation:
             self._flow.observer.note("receipt.overtaken", level="warning", receipt=work.receipt.id)
 
     async def _settle(self, work: Work) -> None:
-        receipt = await self._routed(work.receipt)
+        try:
+            receipt = await self._routed(work.receipt)
+        except (IllegalTransition, InvalidSlot) as error:
+            # The same documents are on their way to that slot already, were uploaded to it, or it is none.
+            return await self._move(work.receipt, Event.HOLD, reason=f"{error}.")
         if receipt.target == NO_TARGET:
-            return await self._move(receipt, Event.HOLD, reason=f"{NO_ROUTE} {NO_ROUTE_FIX}")
+            reason = f"{NO_ROUTE} {NO_ROUTE_FIX}" if _had_no_route(receipt) else receipt.waived
+            return await self._move(receipt, Event.HOLD, reason=reason)
         problem = unusable(receipt.destined, self._flow.destinations)
         if problem is not None:
             return await self._move(receipt, Event.HOLD, reason=f"{problem} {NO_ROUTE_FIX}")
         limits = self._flow.destinations[receipt.target].limits(receipt.destined.slot)
-        verdict = await self._flow.normalizer.normalize(work.documents, limits)
+        try:
+            verdict = await self._flow.normalizer.normalize(work.documents, limits)
+        except OSError as error:
+            if not self._flow.spool.directory.is_dir():
+                raise  # not this document: the spool is gone
+            why = error.strerror or str(error)
+            return await self._move(receipt, Event.HOLD, reason=f"{UNREADABLE} ({why}). {UNREADABLE_FIX}")
         match verdict:
             case ReceiptImage():
                 await self._move(receipt, Event.PREPARE, image=verdict)
@@ -65,7 +78,7 @@ class Preparation:
 
     async def _routed(self, receipt: Receipt) -> Receipt:
         """A receipt without a target asks the routes again: they may have changed since it was held."""
-        if receipt.target != NO_TARGET:
+        if receipt.target != NO_TARGET or not _had_no_route(receipt):
             return receipt
         filename = receipt.path.rpartition("/")[2]
         found = first_match(
@@ -74,16 +87,9 @@ class Preparation:
         if found is None:
             return receipt
         route, destined = found
-        try:
-            return await self._flow.ledger.assign(
-                receipt, destined=destined, account=route.account, now=self._flow.clock()
-            )
-        except IllegalTransition as error:
-            # The same documents are on their way to that slot already, or were uploaded to it.
-            self._flow.observer.note(
-                "receipt.unrouted", level="warning", receipt=receipt.id, reason=str(error)
-            )
-            return receipt
+        return await self._flow.ledger.assign(
+            receipt, destined=destined, account=route.account, now=self._flow.clock()
+        )
 
     async def _move(
         self, receipt: Receipt, event: Event, *, reason: str | None = None, image: ReceiptImage | None = None
@@ -103,3 +109,8 @@ class Preparation:
             reason=reason,
         )
         flow.to_report.ring()
+
+
+def _had_no_route(receipt: Receipt) -> bool:
+    """False when its sender said where it goes and was not understood: then no route may guess."""
+    return receipt.waived is None or receipt.waived.startswith(NO_ROUTE)

@@ -6,13 +6,13 @@ takes the pipeline down with its error; the service manager starts it again.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from ingestd.domain.document import Instant
-from ingestd.domain.errors import StorageExhausted
+from ingestd.domain.errors import IngestdError, StorageExhausted
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import later
 from ingestd.domain.states import NEEDS_PERSON, State
@@ -33,12 +33,13 @@ class RunResult:
     """How a run ended. Empty lists and no trouble: all is done.
 
     `trouble` names what stayed broken for longer than the wait; `people` are receipts of this run that need
-    a person, `waiting` those that wait for a time beyond the wait.
+    a person, `waiting` those that wait for a time beyond the wait, `refused` tells of files not even read.
     """
 
     trouble: Sequence[str] = field(default_factory=list)
     people: Sequence[Receipt] = field(default_factory=list)
     waiting: Sequence[Receipt] = field(default_factory=list)
+    refused: Sequence[str] = field(default_factory=list)
 
 
 class Pipeline:
@@ -68,8 +69,13 @@ class Pipeline:
         troubles += self._delivery.gates.troubles()
         return troubles + [f"{i.source.name}: intake paused, {i.paused}" for i in self._intakes if i.paused]
 
-    async def run(self, *, until_idle: timedelta | None = None) -> RunResult:
-        """Until stopped, or with `until_idle` until everything is done that can be done within that wait."""
+    async def run(
+        self, *, until_idle: timedelta | None = None, started: Callable[[], None] = lambda: None
+    ) -> RunResult:
+        """Until stopped, or with `until_idle` until everything is done that can be done within that wait.
+
+        `started` is called once, when what a crash left is in order and every stage has begun.
+        """
         await self._upkeep.first()
         once = until_idle is not None
         intakes = [
@@ -82,10 +88,13 @@ class Pipeline:
         upkeep = asyncio.create_task(self._upkeep.run(), name="upkeep")
         stages = [*intakes, prepare, upload, report, upkeep]
         ending = asyncio.create_task(self._ending(intakes, until_idle), name="ending")
+        started()
         try:
             await self._watch(stages, ending)
             trouble = ending.result()
             await self._stop_softly(intakes, prepare, upload, report)
+        except ExceptionGroup as errors:
+            raise _first_of(errors) from None
         finally:
             await _cancel([ending, *stages])
             # On a full disk they stay claimed, and the next start gives them back.
@@ -100,7 +109,10 @@ class Pipeline:
             done, _ = await asyncio.wait({ending, *open_stages}, return_when=asyncio.FIRST_COMPLETED)
             for stage in done & open_stages:
                 open_stages.discard(stage)
-                stage.result()
+                try:
+                    stage.result()
+                except* IngestdError as group:
+                    raise _first(group) from None
 
     async def _ending(self, intakes: Sequence[asyncio.Task[None]], until_idle: timedelta | None) -> list[str]:
         if until_idle is None:
@@ -111,13 +123,15 @@ class Pipeline:
             if sources_done and await self._idle(until_idle):
                 return []
             stuck = self._stuck(until_idle)
-            if stuck and await self._idle(until_idle):
+            if stuck and (self._full(until_idle) or await self._idle(until_idle)):
                 return stuck
             await asyncio.sleep(IDLE_LOOK_SECONDS)
         return ["stopped before everything was done"]
 
     async def _idle(self, wait: timedelta) -> bool:
-        waiting = await self._flow.reader.waiting(horizon=later(self._flow.clock(), wait))
+        horizon = later(self._flow.clock(), wait)
+        closed = self._delivery.gates.closed_until(horizon)
+        waiting = await self._flow.reader.waiting(horizon=horizon, closed=closed)
         return not (waiting.received or waiting.ready_due or waiting.owned or waiting.feedback_due)
 
     def _stuck(self, wait: timedelta) -> list[str]:
@@ -132,6 +146,11 @@ class Pipeline:
                 stuck.append(f"{intake.source.name}: intake paused, {intake.paused}")
         return stuck
 
+    def _full(self, wait: timedelta) -> bool:
+        """Whether the disk has been full for longer than the wait: then nothing else gets done either."""
+        limit = later(self._flow.clock(), -wait)
+        return any(i.paused_since is not None and i.paused_since <= limit for i in self._intakes)
+
     async def _stop_softly(
         self,
         intakes: Sequence[asyncio.Task[None]],
@@ -142,10 +161,9 @@ class Pipeline:
         """Within `grace`. What does not end by then is cut off by the caller."""
         try:
             async with asyncio.timeout(self._flow.grace.total_seconds()):
-                await _cancel(intakes)
                 self._preparation.crew.stop()
                 self._delivery.crew.stop()
-                await asyncio.gather(prepare, upload)
+                await asyncio.gather(_cancel(intakes), prepare, upload)
                 self._reporting.stop()
                 await report
         except TimeoutError:
@@ -158,9 +176,28 @@ class Pipeline:
         if until_idle is None:
             return RunResult(trouble=trouble)
         find = self._flow.reader.find
-        people = await find(states=NEEDS_PERSON, changed_since=self._started)
+        people = {r.id: r for r in await find(states=NEEDS_PERSON, changed_since=self._started)}
+        for receipt_id in {i for intake in self._intakes for i in intake.attention} - set(people):
+            receipt = await self._flow.reader.get(receipt_id)
+            if receipt is not None and receipt.state in NEEDS_PERSON:
+                people[receipt.id] = receipt
         waiting = await find(states={State.READY, State.RECEIVED})
-        return RunResult(trouble=trouble, people=people, waiting=waiting)
+        refused = [sentence for intake in self._intakes for sentence in intake.refused]
+        return RunResult(trouble=trouble, people=list(people.values()), waiting=waiting, refused=refused)
+
+
+def _first_of(errors: ExceptionGroup[Exception]) -> Exception:
+    """What broke, for the one line that tells it; the others are mostly its consequences."""
+    error = errors.exceptions[0]
+    return _first_of(error) if isinstance(error, ExceptionGroup) else error
+
+
+def _first(group: BaseExceptionGroup[IngestdError]) -> BaseException:
+    """One plain error of those that came together: they have one cause, and people read one line."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None] | asyncio.Task[list[str]]]) -> None:

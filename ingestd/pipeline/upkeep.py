@@ -57,6 +57,7 @@ class Upkeep:
         if now >= self._renew_at:
             await flow.ledger.renew(owner=flow.owner, lease=flow.upkeep.lease, now=now)
             self._renew_at = later(now, flow.upkeep.lease / 4)
+            # Ours too, when a stall outlived their lease: whoever worked on them has given them up by then.
             await flow.ledger.recover(now=now, everything=False)
         for target in flow.upkeep.retry_unconfirmed:
             count = await flow.ledger.requeue_unconfirmed(target=target, now=now)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from ingestd.domain.document import Origin, OriginKind, Payload, display_name
@@ -127,7 +128,7 @@ class Custody:
             payloads=(payload,) if refusal is None else (),
             refused=() if refusal is None else (refusal,),
             acknowledge=lambda: self._acknowledge(claim, refusal),
-            give_back=lambda: self._give_back(claim),
+            give_back=partial(self._give_back, claim),
             to=instructions.to,
             fields=instructions.fields,
             hold=instructions.hold,
@@ -158,10 +159,10 @@ class Custody:
         else:
             claim.remove()
 
-    async def _give_back(self, claim: Claim) -> None:
+    async def _give_back(self, claim: Claim, *, anew: bool = False) -> None:
         if claim.id not in self._outstanding:
             return
-        if claim.disturbed:
+        if claim.disturbed or anew:
             try:
                 await self._run(claim.put_back)
             except OSError as error:

@@ -169,7 +169,12 @@ class _Delivery:
         return None
 
     def _bring(self, parents: list[str], name: str) -> _Place | None:
-        directory = self._desk.directory([self._tree, *parents])
+        try:
+            directory = self._desk.directory([self._tree, *parents])
+        except NotADirectoryError:
+            # A receipt is named like this one's directory (or somebody planted a link): one flat name then.
+            name, parents = "__".join([*parents, name]), []
+            directory = self._desk.directory([self._tree])
         for candidate in _candidates(name, self._document.sha256[:8]):
             place = _Place(self._tree, tuple(parents), candidate)
             if not self._may_have_note(directory, candidate):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import sqlite3
+import time
 
 from ingestd import samples
 from tests.acceptance.conftest import MakePlace
@@ -189,3 +191,65 @@ def test_a_refused_token_pauses_the_target_and_a_new_one_is_picked_up(
         place.token("good-token")
         wait_until(lambda: (place.inbox / "uploaded/a.jpg").exists(), "it is uploaded", place.log)
     assert "expired-token" not in place.log()
+
+
+def test_until_idle_ends_while_a_target_is_down_and_names_what_waits(
+    make_place: MakePlace, sandbox: SandboxProcess
+) -> None:
+    place = make_place(retry="")
+    place.config.write_text(place.config.read_text().replace('unavailable = "500ms"', 'unavailable = "10m"'))
+    sandbox.faults(faults=[{"match": "receipt", "fault": "fail-503"}])
+    for number in range(20):
+        place.drop(f"{number}.jpg", samples.small_jpeg(number))
+    done = place.ingestd("run", "--until-idle", "--wait", "3s", expect=3, timeout=60)
+    assert "20 receipt(s) wait for a later attempt" in done.stderr
+    assert sandbox.images() == []
+    assert set(place.states().values()) == {"ready"}
+
+
+def test_a_missing_original_holds_its_receipt_and_no_other(place: Place, sandbox: SandboxProcess) -> None:
+    sandbox.faults(faults=[{"match": "receipt", "fault": "fail-503"}])
+    file = place.drop("lost.jpg", samples.jpeg(1))
+    place.ingestd("submit", str(file), "--to", "concur:report/1")
+    sha256 = hashlib.sha256(samples.jpeg(1)).hexdigest()
+    (place.directory / "data/spool" / sha256[:2] / sha256).unlink()
+    file.unlink()
+    sandbox.faults(faults=[])
+    place.drop("good.jpg", samples.jpeg(2))
+    place.ingestd("run", "--until-idle", expect=3)
+    states = {receipt["filename"]: receipt for receipt in place.receipts()}
+    assert states["good.jpg"]["state"] == "uploaded"
+    assert states["lost.jpg"]["state"] == "held"
+    assert "can't be read from the spool" in states["lost.jpg"]["reason"]
+
+
+def test_a_claim_left_by_a_crash_that_was_written_to_since_is_another_arrival(
+    place: Place, sandbox: SandboxProcess
+) -> None:
+    place.drop("a.jpg", samples.jpeg(1))
+    place.ingestd("run", "--until-idle")
+    with sqlite3.connect(place.directory / "data/ledger.db") as ledger:
+        ((arrival,),) = ledger.execute("select id from arrivals").fetchall()
+    ledger.close()
+    left = place.inbox / ".ingestd/claimed" / arrival
+    left.mkdir()
+    (left / "a.jpg").write_bytes(samples.jpeg(2))
+    place.ingestd("run", "--until-idle")
+    assert len(sandbox.images()) == 2
+    assert not list((place.inbox / ".ingestd/claimed").iterdir())
+    assert place.balance()["closed"]
+
+
+def test_somebody_who_holds_the_ledgers_lock_for_long_is_waited_for(
+    place: Place, sandbox: SandboxProcess
+) -> None:
+    with place.daemon() as process:
+        lock = sqlite3.connect(place.directory / "data/ledger.db", isolation_level=None)
+        lock.execute("begin immediate")
+        place.drop("a.jpg", samples.jpeg(1))
+        time.sleep(7)
+        lock.execute("rollback")
+        lock.close()
+        wait_until(lambda: (place.inbox / "uploaded/a.jpg").exists(), "it is uploaded", place.log)
+        assert process.poll() is None
+    assert len(sandbox.images()) == 1

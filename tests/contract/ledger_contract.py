@@ -619,8 +619,27 @@ class LedgerContract:
         failed = await bring_to(ledger, State.FAILED)
         assert failed.attempts == 1
         ready = await ledger.move(failed, Event.REQUEUE, now=after(5), actor="ann")
-        assert (ready.state, ready.attempts, ready.due_at) == (State.READY, 0, after(5))
-        assert (ready.reason, ready.waived) == (None, None)
+        assert (ready.state, ready.attempts, ready.reason, ready.waived) == (State.READY, 0, None, None)
+        assert ready.due_at <= after(5)
+
+    async def test_a_requeue_is_due_at_once_though_the_commands_clock_is_ahead(
+        self, ledger: SqlLedger
+    ) -> None:
+        failed = await bring_to(ledger, State.FAILED)
+        ready = await ledger.move(failed, Event.REQUEUE, now=after(7200), actor="ann")
+        assert ready.due_at <= failed.updated_at
+
+    async def test_a_released_claim_keeps_the_time_it_is_given(self, ledger: SqlLedger) -> None:
+        claimed = await bring_to(ledger, State.CLAIMED)
+        ready = await ledger.move(claimed, Event.RELEASE, now=START, due_at=after(60))
+        assert ready.due_at == after(60)
+
+    async def test_a_lease_that_has_run_out_is_not_renewed(self, ledger: SqlLedger) -> None:
+        claimed = await bring_to(ledger, State.CLAIMED)
+        assert claimed.owner is not None
+        late = after(100_000)
+        await ledger.renew(owner=claimed.owner, lease=timedelta(seconds=60), now=late)
+        assert (await ledger.recover(now=late, everything=False)).released == 1
 
     async def test_only_unconfirmed_receipts_of_that_target_that_are_due_are_requeued(
         self, ledger: SqlLedger, reader: SqlLedgerReader

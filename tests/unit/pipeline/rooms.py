@@ -71,7 +71,7 @@ class Shelf:
             del self.items[name]
             self._out.discard(name)
 
-        async def give_back() -> None:
+        async def give_back(*, anew: bool = False) -> None:
             self._out.discard(name)
 
         return Arrival(

@@ -226,7 +226,7 @@ async def test_without_uploaded_a_later_upload_still_clears_rejected(desk: Desk)
     assert desk.shown() == []
 
 
-@pytest.mark.parametrize("tree", ["uploaded", "rejected", "uploaded/sub", ".ingestd"])
+@pytest.mark.parametrize("tree", ["uploaded", "rejected", ".ingestd"])
 async def test_a_planted_link_is_never_written_through(desk: Desk, tmp_path: Path, tree: str) -> None:
     victim = tmp_path / "victim"
     victim.mkdir()
@@ -237,6 +237,21 @@ async def test_a_planted_link_is_never_written_through(desk: Desk, tmp_path: Pat
     with pytest.raises(SourceUnavailable):
         await desk.tell(desk.report(state, "sub/a.jpg"))
     assert list(victim.iterdir()) == []
+
+
+async def test_a_planted_link_below_a_tree_is_gone_around(desk: Desk, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (desk.inbox.path / "uploaded").mkdir()
+    (desk.inbox.path / "uploaded/sub").symlink_to(victim)
+    assert await desk.tell(desk.report(State.UPLOADED, "sub/a.jpg")) == "uploaded/sub__a.jpg"
+    assert list(victim.iterdir()) == []
+
+
+async def test_a_file_named_like_a_directory_hides_no_report(desk: Desk) -> None:
+    await desk.tell(desk.report(State.UPLOADED, "entries"))
+    place = await desk.tell(desk.report(State.UPLOADED, "entries/E1/a.jpg"))
+    assert place == "uploaded/entries__E1__a.jpg"
 
 
 async def test_a_planted_link_instead_of_a_text_is_replaced_not_followed(desk: Desk, tmp_path: Path) -> None:
