@@ -8,9 +8,11 @@ configuration, 1 for what is broken. No traceback, no wrapping.
 import asyncio
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from ingestd import __version__
 from ingestd.cli import asking, deciding, running, showing, storing
 from ingestd.domain.errors import (
     ConfigurationError,
@@ -36,6 +38,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ingestd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options before the command; help is the application's own."""
+
+
 for name, command, summary in (
     ("run", running.run, "Watch the folders and upload what arrives."),
     ("check", running.check, "Check the configuration; upload nothing."),

@@ -282,4 +282,4 @@ def _farewell(place: Path, wrong: Sequence[str]) -> None:
     say(f"  cat {place / 'inbox' / 'rejected' / 'bank-statement.pdf.reason.txt'}")
     say(f"  ingestd list {config}")
     say(f"  ingestd balance {config}")
-    say("Next: your own first configuration, config/sandbox.toml, and `ingestd run --help`.")
+    say(f"Next: begin your own configuration with {place / 'ingestd.toml'}; see `ingestd run --help`.")

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ingestd.configfile.contradictions import contradictions
-from ingestd.configfile.tables import File
+from ingestd.configfile.tables import File, known_keys
 from ingestd.domain.errors import ConfigurationError
 from ingestd.settings import Settings
 
@@ -75,7 +75,7 @@ def _problem(error: Mapping[str, Any]) -> str:
     kind, message = error["type"], str(error["msg"]).removeprefix("Input ").removeprefix("Value error, ")
     match kind:
         case "extra_forbidden":
-            return f"{path}: there is no such key; see config/ingestd.toml for those there are"
+            return f"{path}: there is no such key here; the keys are: {', '.join(known_keys(error['loc']))}"
         case "missing":
             return f"{path}: is missing"
         case "string_pattern_mismatch":

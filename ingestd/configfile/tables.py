@@ -6,9 +6,10 @@ $CREDENTIALS_DIRECTORY first.
 
 import os
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -227,3 +228,13 @@ def _secret(given: str | None, base: Path, *names: str) -> Secret:
     if credentials and "/" not in given and (Path(credentials) / given).exists():
         return Secret(file=Path(credentials) / given)
     return Secret(file=base / given)
+
+
+def known_keys(location: Sequence[str | int]) -> list[str]:
+    """The keys of the table that an unknown key was found in; `location` is pydantic's, the key last."""
+    table: type[BaseModel] = File
+    for part in location[:-1]:
+        field = table.model_fields.get(str(part))
+        inner = [*get_args(field.annotation), field.annotation] if field is not None else []
+        table = next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), table)
+    return [field.alias or name for name, field in table.model_fields.items()]

@@ -197,15 +197,17 @@ class _Judge:
     def _sidecar(self, name: str) -> str | None:
         if is_sidecar_name(name):
             return None
-        if self._is_file(name + SUFFIX):
-            return name + SUFFIX
-        shared = stem(name) + SUFFIX
-        if self._is_file(shared) and self._count_of_stem(stem(name)) == 1:
-            return shared
+        suffixes = (SUFFIX, SUFFIX.upper())  # some systems shout
+        for own in (name + suffix for suffix in suffixes):
+            if self._is_file(own):
+                return own
+        for shared in (stem(name) + suffix for suffix in suffixes):
+            if self._is_file(shared) and self._count_of_stem(stem(name)) == 1:
+                return shared
         return None
 
     def _has_partner(self, sidecar: str) -> bool:
-        partner = sidecar.removesuffix(SUFFIX)
+        partner = sidecar[: -len(SUFFIX)]
         if self._is_file(partner) and not is_junk(partner):
             return True
         if self._count_of_stem(partner) != 1:

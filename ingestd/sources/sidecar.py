@@ -30,7 +30,7 @@ class Instructions:
 
 
 def is_sidecar_name(name: str) -> bool:
-    return name.endswith(SUFFIX)
+    return name.lower().endswith(SUFFIX)
 
 
 def stem(name: str) -> str:

@@ -127,6 +127,13 @@ def test_a_sidecar_says_where_a_file_goes(place: Place, sandbox: SandboxProcess)
     assert place.balance() | {"seen": 1, "closed": True} == place.balance()
 
 
+def test_a_sidecar_that_shouts_is_heard(place: Place, sandbox: SandboxProcess) -> None:
+    place.drop("C.JPG.JSON", json.dumps({"to": "concur:report/LOUD"}).encode())
+    place.drop("C.JPG", samples.jpeg(1))
+    place.ingestd("run", "--until-idle")
+    assert [image["place"] for image in sandbox.images()] == ["report/LOUD"]
+
+
 def test_throttling_and_outages_are_waited_out(place: Place, sandbox: SandboxProcess) -> None:
     sandbox.faults(
         faults=[

@@ -95,7 +95,14 @@ def test_the_first_configuration_is_complete_and_travels_in_the_package() -> Non
 @pytest.mark.parametrize(
     ("text", "key", "words"),
     [
-        ('[storage]\ndirectry = "x"', "storage.directry", "no such key"),
+        ('[storage]\ndirectry = "x"', "storage.directry", "the keys are: directory, ledger"),
+        ('[[folders]]\nname = "a"\npath = "/a"\nsetle = "1s"', "folders[1].setle", "settle_incomplete"),
+        (TARGET + "verify = true", "targets.concur.verify", "on_unconfirmed"),
+        (TARGET + "[targets.concur.retry]\ntries = 1", "targets.concur.retry.tries", "attempts"),
+        (TARGET + '[targets.concur.retry]\nfirst = "0s"', "targets.concur.retry.first", "100ms"),
+        (TARGET + 'timeout = "0s"', "targets.concur.timeout", "1s or more"),
+        (TARGET + 'token_file = "a\\u0000b"', "targets.concur.token_file", "no path"),
+        ('[storage]\nkeep = "99999999999999d"', "storage.keep", "ten years"),
         ('[storage]\nmin_free = "10 apples"', "storage.min_free", '"10MB"'),
         ('[storage]\nkeep = "forever"', "storage.keep", '"2s"'),
         ('[storage]\nledger = "mysql://x"', "storage.ledger", "postgresql://"),

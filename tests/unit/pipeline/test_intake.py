@@ -88,6 +88,24 @@ async def test_a_full_spool_pauses_intake_with_everything_kept_until_there_is_ro
         assert not shelf.items
 
 
+async def test_small_files_that_fit_do_not_hide_that_a_large_one_waits(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        spool, ears = small(rooms, 250), Ears()
+        items = {"large.jpg": b"x" * 300, **{f"{n}.jpg": bytes([n]) * 10 for n in range(5)}}
+        shelf, vault = Shelf(items), Vault()
+        pipeline = Pipeline(rooms.flow(vault, spool=spool, ears=ears), {shelf.name: shelf})
+        running = asyncio.create_task(pipeline.run(until_idle=timedelta(minutes=1)))
+        while len(vault.stored) < 5 or not pipeline.trouble:
+            await asyncio.sleep(0.01)
+        assert set(shelf.items) == {"large.jpg"}
+        assert "intake.resumed" not in ears.events()
+        spool._max_bytes = 10_000
+        await running
+        assert not shelf.items
+        said = [event for event in ears.events() if event in ("intake.paused", "intake.resumed")]
+        assert said == ["intake.paused", "intake.resumed"]
+
+
 async def test_a_stop_while_the_spool_is_full_leaves_everything_where_it_is(tmp_path: Path) -> None:
     async with open_rooms(tmp_path) as rooms:
         shelf = Difficult({"a.jpg": b"x" * 100, "b.jpg": b"y" * 100})
