@@ -11,6 +11,7 @@ import socket
 from datetime import timedelta
 
 from ingestd.assembly import House, assemble, new_offload
+from ingestd.domain.errors import IngestdError
 from ingestd.domain.states import NEEDS_PERSON, State
 from ingestd.interfaces import Observer
 from ingestd.offload.pool import Offload
@@ -137,7 +138,12 @@ async def _feed_watchdog(manager: ServiceManager) -> None:
 
 async def _tell_status(manager: ServiceManager, house: House) -> None:
     while manager.listens:
-        counts = await house.reader.counts()
+        try:
+            counts = await house.reader.counts()
+        except IngestdError as error:
+            manager.tell(f"STATUS=the ledger can't be read now: {error}")
+            await asyncio.sleep(STATUS_EVERY.total_seconds())
+            continue
         people = sum(counts[state] for state in NEEDS_PERSON)
         settled = people + counts[State.UPLOADED] + counts[State.DROPPED]
         waiting = sum(counts.values()) - settled

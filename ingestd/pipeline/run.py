@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from ingestd.domain.document import Instant
-from ingestd.domain.errors import IngestdError, StorageExhausted
+from ingestd.domain.errors import StorageExhausted
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import later
 from ingestd.domain.states import NEEDS_PERSON, State
@@ -109,10 +109,7 @@ class Pipeline:
             done, _ = await asyncio.wait({ending, *open_stages}, return_when=asyncio.FIRST_COMPLETED)
             for stage in done & open_stages:
                 open_stages.discard(stage)
-                try:
-                    stage.result()
-                except* IngestdError as group:
-                    raise _first(group) from None
+                stage.result()
 
     async def _ending(self, intakes: Sequence[asyncio.Task[None]], until_idle: timedelta | None) -> list[str]:
         if until_idle is None:
@@ -187,17 +184,9 @@ class Pipeline:
 
 
 def _first_of(errors: ExceptionGroup[Exception]) -> Exception:
-    """What broke, for the one line that tells it; the others are mostly its consequences."""
+    """One plain error of those that came together: they have one cause, and people read one line."""
     error = errors.exceptions[0]
     return _first_of(error) if isinstance(error, ExceptionGroup) else error
-
-
-def _first(group: BaseExceptionGroup[IngestdError]) -> BaseException:
-    """One plain error of those that came together: they have one cause, and people read one line."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None] | asyncio.Task[list[str]]]) -> None:
