@@ -182,12 +182,17 @@ class NewReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewArrival:
-    """All that came of one arrival; it is committed as a whole or not at all."""
+    """All that came of one arrival; it is committed as a whole or not at all.
+
+    `payloads` is how many the source handed over, counted before anything was made of them: one side of the
+    balance. None: as many as there are documents and ignored ones.
+    """
 
     id: str
     origin: Origin
     receipts: tuple[NewReceipt, ...]
     ignored: tuple[Refusal, ...] = ()
+    payloads: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -276,10 +277,11 @@ def _farewell(place: Path, wrong: Sequence[str]) -> None:
         say(f"The logs are in {place}")
         return
     config = f"--config {place / 'ingestd.toml'}"
+    program = "ingestd" if shutil.which("ingestd") else sys.argv[0]
     say("\nEach file ended as it should, and the sandbox holds exactly what the ledger says.\n")
     say("Look around:")
     say(f"  ls -R {place / 'inbox'}")
     say(f"  cat {place / 'inbox' / 'rejected' / 'bank-statement.pdf.reason.txt'}")
-    say(f"  ingestd list {config}")
-    say(f"  ingestd balance {config}")
-    say(f"Next: begin your own configuration with {place / 'ingestd.toml'}; see `ingestd run --help`.")
+    say(f"  {program} list {config}")
+    say(f"  {program} balance {config}")
+    say(f"Next: begin your own configuration with {place / 'ingestd.toml'}; see `{program} run --help`.")

@@ -102,7 +102,7 @@ def _record_arrival(tx: Transaction, arrival: NewArrival, now: Instant) -> None:
             "source": origin.source,
             "path": origin.path,
             "sender": origin.sender,
-            "payload_count": sum(len(r.documents) for r in arrival.receipts) + len(arrival.ignored),
+            "payload_count": _came_of(arrival) if arrival.payloads is None else arrival.payloads,
             "received_at": now,
             "facts": to_json(origin.facts),
         },
@@ -324,3 +324,7 @@ _HASHES = (
 )
 _ASSIGNED = ("key", "generation", "target", "slot", "account", "version", "head", "updated_at")
 _ASSIGN = fenced_update(*_ASSIGNED)
+
+
+def _came_of(arrival: NewArrival) -> int:
+    return sum(len(receipt.documents) for receipt in arrival.receipts) + len(arrival.ignored)

@@ -119,6 +119,7 @@ class Intake:
             origin=arrival.origin,
             receipts=tuple(self._receipt(arrival, document) for document in documents),
             ignored=arrival.refused,
+            payloads=len(arrival.payloads) + len(arrival.refused),
         )
         accepted = await self._flow.ledger.accept(new, now=self._flow.clock())
         recorded = {receipt.sha256 for receipt in accepted.receipts}
