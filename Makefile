@@ -64,13 +64,15 @@ packages-demo:
 	$(need_python)
 	$(install_missing)
 
-# The ledger is tested on a real PostgreSQL too, and systemd's own tools judge the unit file.
+# The ledger is tested on a real PostgreSQL too, systemd's own tools judge the unit file, and the kernel's headers
+# the numbers of the system call filter.
 packages-test:
 	@$(find_python)
 	missing=()
 	$(need_python)
 	$(need_postgresql)
 	type -P systemd-analyze systemd-sysusers >/dev/null || missing+=(systemd)
+	[[ -e /usr/include/asm-generic/unistd.h ]] || missing+=(linux-libc-dev)
 	$(install_missing)
 
 packages-torture:

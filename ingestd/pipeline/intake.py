@@ -33,16 +33,18 @@ class Intake:
         """Why intake waits, None while it flows."""
         self.paused_since: Instant | None = None
         self.attention: list[str] = []
-        """IDs of receipts that a repeat met in a state that needs a person."""
+        """With `once`: IDs of receipts that a repeat met in a state that needs a person."""
         self.refused: list[str] = []
-        """A sentence for each payload that was not even read."""
+        """With `once`: a sentence for each payload that was not even read."""
         self._flow = flow
         self._room = asyncio.Semaphore(flow.intake.width)
         self._stopping = asyncio.Event()
         self._waiting: set[str] = set()
+        self._once = False
 
     async def run(self, *, once: bool) -> None:
         """Until cancelled, or with `once` until the source is done. Open arrivals are finished first."""
+        self._once = once
         runner = asyncio.current_task()
         assert runner is not None
         taking: set[asyncio.Task[None]] = set()
@@ -167,9 +169,10 @@ class Intake:
 
     def _announce(self, arrival: Arrival, accepted: Accepted) -> None:
         note = self._flow.observer.note
-        self.attention += [r.id for r in accepted.receipts if r.state in NEEDS_PERSON]
+        if self._once:  # a daemon runs for years and tells nobody a result: it must not collect any
+            self.attention += [r.id for r in accepted.receipts if r.state in NEEDS_PERSON]
+            self.refused += [f"{arrival.origin.path}: {refusal.reason}" for refusal in arrival.refused]
         for refusal in arrival.refused:
-            self.refused.append(f"{arrival.origin.path}: {refusal.reason}")
             note("payload.ignored", source=self.source.name, filename=refusal.filename, reason=refusal.reason)
         for receipt in accepted.receipts:
             event = "receipt.repeated" if receipt.id in accepted.repeats else "receipt.accepted"
