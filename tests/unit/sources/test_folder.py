@@ -436,32 +436,6 @@ async def test_an_own_directory_that_is_a_link_is_not_followed(inbox: Inbox, tmp
         await asyncio.wait([waiting])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to mount")
-async def test_a_share_that_went_away_is_not_mistaken_for_an_empty_folder(inbox: Inbox) -> None:
-    def mounted(*command: str) -> bool:
-        return subprocess.run([*command, inbox.path]).returncode == 0
-
-    if not mounted("mount", "-t", "tmpfs", "tmpfs"):
-        pytest.skip("needs the right to mount a tmpfs")
-    source = inbox.source(rescan=timedelta(seconds=0.2))
-    try:
-        async with aclosing(source.arrivals(once=False)) as arrivals:
-            waiting = asyncio.ensure_future(anext(arrivals))
-            await until(lambda: source.status.scans > 0)
-            assert mounted("umount", "-l")
-            await until(lambda: source.status.trouble is not None)
-            assert "suddenly empty" in (source.status.trouble or "")
-            assert list(inbox.path.iterdir()) == []
-            assert mounted("mount", "-t", "tmpfs", "tmpfs")
-            inbox.drop("back.jpg")
-            async with asyncio.timeout(WAIT_S):
-                arrival = await waiting
-            assert arrival.origin.path == "back.jpg"
-            await arrival.acknowledge()
-    finally:
-        mounted("umount", "-l")
-
-
 AS_NOBODY = """
 import asyncio, os, sys, threading
 from contextlib import aclosing
