@@ -134,11 +134,38 @@ class Limits:
     one_image: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacked:
+    """The members of an archive, spooled and durable, in the archive's order; and those that are no document.
+
+    Each document's `arrived_as` is the archive's path, a slash, and the member's own name made presentable.
+    """
+
+    documents: tuple[Document, ...]
+    refused: tuple[Refusal, ...] = ()
+
+
 class Normalizer(Protocol):
+    async def unpack(self, document: Document, path: str) -> Unpacked | None:
+        """What an archive holds; None for what is no archive, or one that can't be opened or holds nothing.
+
+        `path` is what the archive arrived as. An archive that stays a document is refused by `normalize`,
+        which says why. Raises StorageExhausted, and for broken machinery.
+        """
+        ...
+
     async def normalize(
-        self, documents: Sequence[Document], limits: Limits
+        self, documents: Sequence[Document], limits: Limits, *, passwords: Sequence[str] = ()
     ) -> ReceiptImage | InvalidDocument:
-        """The image to send for these documents, or why there is none. Raises only for broken machinery."""
+        """One image made of these documents in this order, or why there is none.
+
+        `passwords` are tried on encrypted PDFs. Raises StorageExhausted, OSError for documents that can't be
+        read, and for broken machinery.
+        """
+        ...
+
+    async def same(self, first: ReceiptImage, second: ReceiptImage) -> bool:
+        """Whether two images show the same receipt: aligned, then compared in full. False when in doubt."""
         ...
 
 
@@ -184,8 +211,9 @@ class NewReceipt:
 class NewArrival:
     """All that came of one arrival; it is committed as a whole or not at all.
 
-    `payloads` is how many the source handed over, counted before anything was made of them: one side of the
-    balance. None: as many as there are documents and ignored ones.
+    `payloads` is how many the source handed over, archives counted by their members, before anything was made
+    of them: one side of the balance. None: as many as there are documents and ignored ones. `containers` are
+    the archives themselves; their bytes are kept as long as any of the arrival's documents.
     """
 
     id: str
@@ -193,6 +221,7 @@ class NewArrival:
     receipts: tuple[NewReceipt, ...]
     ignored: tuple[Refusal, ...] = ()
     payloads: int | None = None
+    containers: tuple[Document, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,15 +290,25 @@ class Ledger(Protocol):
         event: Event,
         *,
         now: Instant,
-        image: ReceiptImage | None = None,
         image_id: str | None = None,
         reason: str | None = None,
         due_at: Instant | None = None,
         actor: str = "ingestd",
     ) -> Receipt:
-        """One transition outside an attempt: prepare, reject, hold, drop, requeue, confirm, release …
+        """One transition outside an attempt: reject, hold, drop, requeue, confirm, release …
 
-        A requeue waives the check named by the old reason, sets attempts to 0 and due_at to now.
+        A requeue adds the reason it was held for to `waived`, sets attempts to 0 and due_at to now. Of a
+        failed receipt it raises SlotTaken when another one got its slot meanwhile.
+        """
+        ...
+
+    async def prepare(
+        self, receipt: Receipt, image: ReceiptImage, *, one_image: bool, now: Instant
+    ) -> Receipt:
+        """received -> ready with this image, its steps, warnings and fingerprint.
+
+        `one_image`: raises SlotTaken, and changes nothing, when another receipt of this target and slot is
+        ready, claimed, uploading, unconfirmed or uploaded.
         """
         ...
 
@@ -399,6 +438,21 @@ class LedgerReader(Protocol):
         changed_since: Instant | None = None,
     ) -> Sequence[Receipt]:
         """Newest first."""
+        ...
+
+    async def lookalikes(
+        self, receipt: Receipt, image: ReceiptImage, *, since: Instant, limit: int
+    ) -> Sequence[Receipt]:
+        """Other receipts of the same target and account, received since then, whose image may show the same.
+
+        Those that are ready, claimed, uploading, unconfirmed or uploaded, with as many pages and a
+        fingerprint at most NEAR_BITS away; nearest first, at most `limit`. Of very many only the newest are
+        looked at.
+        """
+        ...
+
+    async def documents(self, receipt_id: str) -> Sequence[Document]:
+        """What the receipt is made of, in order."""
         ...
 
     async def history(self, receipt_id: str) -> Sequence[HistoryEntry]: ...

@@ -36,11 +36,18 @@ class PreparationSettings:
     """How documents are looked at, and the limits of each process that does it."""
 
     inspect: Literal["light", "full"] = "full"
+    """`light` decodes nothing that it need not convert, and looks at no picture."""
     workers: int = 2
-    memory: int = 1000 * MEGABYTE
-    cpu: timedelta = timedelta(seconds=10)
-    wall: timedelta = timedelta(seconds=20)
+    memory: int = 1500 * MEGABYTE
+    cpu: timedelta = timedelta(seconds=30)
+    wall: timedelta = timedelta(seconds=60)
     max_pixels: int = 100_000_000
+    strip_location: bool = True
+    """Remove GPS and other personal data from the metadata of photos."""
+    passwords_file: Path | None = None
+    """Passwords to try on every encrypted PDF, one in each line, after those of the route."""
+    near_duplicates: Literal["off", "warn", "hold"] = "warn"
+    near_duplicate_window: timedelta = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,8 @@ class ConcurImageV1Settings:
     """Longest silence of the server after the body was sent."""
     max_bytes: int = 10 * MEGABYTE
     """The API says "10 MB" without saying which; the smaller reading is safe."""
+    max_pages: int = 200
+    """Nothing is documented; a receipt of more pages is a mistake."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
@@ -75,6 +84,8 @@ class FolderSettings:
     path: Path
     settle: timedelta = timedelta(seconds=2)
     settle_incomplete: timedelta = timedelta(seconds=10)
+    group_quiet: timedelta = timedelta(seconds=10)
+    """Files that become one receipt are taken together, once none of them came or changed for so long."""
     rescan: timedelta = timedelta(seconds=60)
     polling: bool | Literal["auto"] = "auto"
     recursive: bool = True

@@ -54,33 +54,46 @@ class Content(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """One document as it arrived, not read yet."""
+    """One document as it arrived, not read yet. `arrived_as`: its own path when the arrival has several."""
 
     filename: str
     declared_type: str | None
     content: Content
+    arrived_as: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One document in the spool: its original bytes, fsynced, found by their sha256 (hex)."""
+    """One document in the spool: its original bytes, fsynced, found by their sha256 (hex).
+
+    `arrived_as` is its own path, written like Origin.path, when it is not that of the arrival: a page of a
+    group (`entries/E1/page2.jpg`), a member of an archive (`batch.zip/taxi.jpg`). Data, like every name.
+    """
 
     path: Path
     filename: str
     size: int
     sha256: str
     declared_type: str | None
+    arrived_as: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptImage:
-    """What will be sent: a spool file the target accepts. `path` holds `size` bytes with this sha256."""
+    """What will be sent: a spool file the target accepts. `path` holds `size` bytes with this sha256.
+
+    `steps` says what was done to the documents to get it, `warnings` what a person may want to look at: plain
+    sentences, in order. `fingerprint` is that of its first page (domain.likeness), None when not looked at.
+    """
 
     path: Path
     mime_type: str
     size: int
     pages: int
     sha256: str
+    steps: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

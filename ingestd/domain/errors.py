@@ -30,6 +30,14 @@ class StaleClaim(IngestdError):
     """Somebody else moved this receipt since it was read; nothing was changed."""
 
 
+class SlotTaken(IngestdError):
+    """The slot takes one image, and another receipt has it or is on its way to it; nothing was changed."""
+
+    def __init__(self, receipt: str, filename: str, state: str) -> None:
+        self.receipt, self.filename, self.state = receipt, filename, state
+        super().__init__(f"the slot belongs to receipt {receipt} ({filename}), which is {state}")
+
+
 class UnknownReceipt(IngestdError):
     """There is no receipt with this ID."""
 

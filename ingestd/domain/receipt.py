@@ -22,7 +22,8 @@ class Receipt:
     """One row of the ledger, as it stood when it was read.
 
     `version` counts its transitions; a write names the version it read, so that a stale owner can't write.
-    `image` is set from `ready` on. `attempts` counts only those that were spent.
+    `image` is set from `ready` on. `attempts` counts only those that were spent. `waived` are the reasons it
+    was held for and that a person overruled; none of those checks holds it again.
     """
 
     id: str
@@ -50,7 +51,7 @@ class Receipt:
     image_id: str | None = None
     reference: str | None = None
     reason: str | None = None
-    waived: str | None = None
+    waived: tuple[str, ...] = ()
 
     @property
     def destined(self) -> Destined:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
 
 from ingestd.domain.errors import IngestdError
@@ -28,6 +29,13 @@ class Repeat(StrEnum):
 
     SIGHTING = "sighting"
     UPLOAD = "upload"
+
+
+class Pages(StrEnum):
+    """What becomes of several documents of one arrival that go to the same slot."""
+
+    MERGE = "merge"
+    SEPARATE = "separate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +91,18 @@ class Destined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """`patterns` maps fields of ROUTE_FIELDS to patterns; all must match. No patterns: everything matches."""
+    """`patterns` maps fields of ROUTE_FIELDS to patterns; all must match. No patterns: everything matches.
+
+    `pages` None: merged for a slot that takes one image and for names that number pages, else separate.
+    `passwords_file` holds passwords to try on encrypted PDFs, one in each line.
+    """
 
     send: str
     patterns: Mapping[str, str] = field(default_factory=dict)
     account: str | None = None
     repeat: Repeat = Repeat.SIGHTING
+    pages: Pages | None = None
+    passwords_file: Path | None = None
 
     def match(self, facts: Mapping[str, str]) -> Destined | None:
         """Where this route sends an arrival with these facts, or None when it is not for it."""
