@@ -2,11 +2,13 @@
 
 A blob is written to tmp/, fsynced, renamed to ab/<sha256>, and the directory is fsynced: a name in the spool
 is a whole file. A failed fsync means "not accepted": Linux reports such an error once, so the bytes are
-thrown away and never fsynced again (fsync(2), NOTES). Everything here blocks; call it in a thread.
+thrown away and never fsynced again (fsync(2), NOTES). A thumbnail stands beside its blob and can be made
+again, so it is never fsynced and never an error. Everything here blocks; call it in a thread.
 """
 
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -17,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from ingestd.domain.errors import ContentUnavailable, IngestdError, StorageExhausted
 
@@ -25,6 +27,9 @@ PIECE_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TMP_AGE_S = 3600.0
+_THUMBNAIL = ".jpg"
+_NO_ANONYMOUS_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+"""What open(2) answers to O_TMPFILE on file systems and kernels that have none."""
 
 
 class SpoolUnavailable(StorageExhausted):
@@ -47,9 +52,9 @@ class Spooled:
 class Spool:
     """Content-addressed files below `directory`, which is made if need be. Safe for threads and processes.
 
-    Writing stops while less than `min_free_bytes` of the file system is free, or when the blobs would take
-    more than `max_bytes` (counted at the start, then kept by increments). A blob written or used again less
-    than `grace` ago is never purged, so a purge can't take what another process is about to commit.
+    Writing stops while less than `min_free_bytes` of the file system is free, or when all that is in it would
+    take more than `max_bytes` (counted at the start, then kept by increments). A blob written or used again
+    less than `grace` ago is never purged, so a purge can't take what another process is about to commit.
     """
 
     def __init__(
@@ -68,13 +73,14 @@ class Spool:
         self._aside = self.directory / "aside"
         self._lock = threading.Lock()
         self._durable_shards: set[str] = set()
+        self._scratches: set[io.FileIO] = set()
         for made in (self.directory, self._tmp, self._aside):
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
         _fsync_directory(self.directory)
         _fsync_directory(self.directory.parent)
         self._clear_tmp()
         self._bring_back_aside()
-        self._used_bytes = 0 if max_bytes is None else sum(size for _, size, _ in self._blobs())
+        self._used_bytes = 0 if max_bytes is None else self._stored_bytes()
 
     def path(self, sha256: str) -> Path:
         """Where this blob is, or would be. Raises ValueError for what is no sha256 in hex."""
@@ -83,7 +89,7 @@ class Spool:
         return self.directory / sha256[:2] / sha256
 
     def write(self, stream: BinaryIO) -> Spooled:
-        """Copy the stream; when this returns, its bytes survive a power cut.
+        """Copy the stream from where it stands; when this returns, its bytes survive a power cut.
 
         Raises StorageExhausted when there is no room, SpoolUnavailable when the disk fails, and
         ContentUnavailable when the stream can't be read. Whatever it raises, nothing is left behind.
@@ -97,6 +103,53 @@ class Spool:
                     os.fsync(temporary.descriptor)
                     self._publish(temporary, path)
             return Spooled(sha256=sha256, size=size, path=path)
+
+    @contextmanager
+    def scratch(self) -> Iterator[BinaryIO]:
+        """An empty file without a name, to be written and read: whatever ends the process, nothing is left.
+
+        Unbuffered, so that another process that got its descriptor sees what is there. It counts as used
+        room while it is open. Rewind it before it is given to `write`. Raises StorageExhausted.
+        """
+        self.check_room()
+        with _as_storage_trouble():
+            descriptor = self._open_without_name()
+        with io.FileIO(descriptor, "r+") as file:
+            with self._lock:
+                self._scratches.add(file)
+            try:
+                yield cast("BinaryIO", file)
+            finally:
+                with self._lock:
+                    self._scratches.discard(file)
+
+    def write_thumbnail(self, sha256: str, jpeg: bytes) -> bool:
+        """Put a thumbnail beside this blob. False, and nothing else, when that is not possible now.
+
+        Raises ValueError for what is no sha256.
+        """
+        blob = self.path(sha256)
+        path = blob.with_suffix(_THUMBNAIL)
+        temporary = self._tmp / secrets.token_hex(16)
+        try:
+            self.check_room()
+            blob.stat()  # a thumbnail of nothing would stay for ever
+            before_bytes = path.stat().st_size if path.exists() else 0
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(jpeg)
+            temporary.rename(path)
+        except (OSError, StorageExhausted):
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            return False
+        self._count(len(jpeg) - before_bytes)
+        return True
+
+    def thumbnail(self, sha256: str) -> Path | None:
+        """Where the thumbnail of this blob is, if there is one. Raises ValueError for what is no sha256."""
+        path = self.path(sha256).with_suffix(_THUMBNAIL)
+        return path if path.is_file() else None
 
     def read(self, sha256: str) -> bytes:
         """The bytes of a blob, checked. Raises SpoolDamaged when they are missing or not what arrived."""
@@ -121,14 +174,15 @@ class Spool:
                 f"only {free_bytes // 1_000_000} MB are free where {self.directory} is, less than min_free "
                 f"({self._min_free_bytes // 1_000_000} MB); make room there"
             )
-        if self._max_bytes is not None and self._used_bytes > self._max_bytes:
+        if self._max_bytes is not None and self._used_bytes + self._scratch_bytes() > self._max_bytes:
             raise StorageExhausted(
                 f"the spool {self.directory} has reached max_size "
                 f"({self._max_bytes // 1_000_000} MB); raise it, or shorten `keep`"
             )
 
     def purge(self, sha256: str) -> bool:
-        """Remove a blob. True when it is gone; False when it was used again within the grace, so it stays.
+        """Remove a blob and its thumbnail. True when it is gone; False when it was used again within the
+        grace, so it stays.
 
         A writer in another process may have found the blob and be about to commit it. It made the blob young
         first, so the age is looked at twice: before the blob is set aside, and after.
@@ -140,6 +194,7 @@ class Spool:
                 return False
             path.rename(aside)
         except FileNotFoundError:
+            self._remove_thumbnail(path)
             return True
         with suppress(FileNotFoundError):  # another process that starts now puts it back: an orphan again
             if self._is_young(aside):
@@ -148,14 +203,26 @@ class Spool:
             size = aside.stat().st_size
             aside.unlink()
             self._count(-size)
+        self._remove_thumbnail(path)
         return True
 
     def old_blobs(self) -> Iterator[str]:
         """sha256 of every blob past its grace: those the ledger does not know were never committed."""
         newest = time.time() - self._grace_s
-        for sha256, _, modified in self._blobs():
-            if modified < newest:
-                yield sha256
+        for entry in self._entries():
+            with suppress(FileNotFoundError):
+                if _SHA256.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < newest:
+                    yield entry.name
+
+    def remove_lone_thumbnails(self) -> int:
+        """Remove what a crash, or a race with a purge, left without its blob; returns how many."""
+        removed = 0
+        for entry in self._entries():
+            path = Path(entry.path)
+            if path.suffix == _THUMBNAIL and not self._has_blob(path.with_suffix("")):
+                self._remove_thumbnail(path.with_suffix(""))
+                removed += 1
+        return removed
 
     # --- writing
 
@@ -173,6 +240,22 @@ class Spool:
             os.close(descriptor)
             self._count(-temporary.counted_bytes)
             path.unlink(missing_ok=True)
+
+    def _open_without_name(self) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC
+        try:
+            return os.open(self._tmp, flags | os.O_TMPFILE, 0o600)
+        except OSError as error:
+            if error.errno not in _NO_ANONYMOUS_FILES:
+                raise
+        path = self._tmp / secrets.token_hex(16)
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        path.unlink()
+        return descriptor
+
+    def _scratch_bytes(self) -> int:
+        with self._lock:
+            return sum(os.fstat(file.fileno()).st_size for file in self._scratches if not file.closed)
 
     def _copy(self, stream: BinaryIO, temporary: "_Temporary") -> tuple[str, int]:
         digest = hashlib.sha256()
@@ -258,18 +341,33 @@ class Spool:
                 if left.stat().st_mtime < time.time() - _TMP_AGE_S:
                     left.unlink()
 
-    def _blobs(self) -> Iterator[tuple[str, int, float]]:
-        """(sha256, size in bytes, mtime) of every blob, one shard in memory at a time."""
+    def _remove_thumbnail(self, blob: Path) -> None:
+        path = blob.with_suffix(_THUMBNAIL)
+        with suppress(OSError):
+            size = path.stat().st_size
+            path.unlink()
+            self._count(-size)
+
+    def _has_blob(self, blob: Path) -> bool:
+        """A purge that looks at the blob may have it set aside for a moment, and then put it back."""
+        return blob.exists() or (self._aside / blob.name).exists() or blob.exists()
+
+    def _stored_bytes(self) -> int:
+        total = 0
+        for entry in self._entries():
+            with suppress(FileNotFoundError):
+                total += entry.stat(follow_symlinks=False).st_size
+        return total
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
+        """Every blob and thumbnail, one shard in memory at a time."""
         for number in range(256):
             try:
                 with os.scandir(self.directory / f"{number:02x}") as shard:
-                    entries = [entry for entry in shard if _SHA256.fullmatch(entry.name)]
+                    entries = [e for e in shard if _SHA256.fullmatch(e.name.removesuffix(_THUMBNAIL))]
             except FileNotFoundError:
                 continue
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    found = entry.stat(follow_symlinks=False)
-                    yield entry.name, found.st_size, found.st_mtime
+            yield from entries
 
 
 @dataclass(slots=True)

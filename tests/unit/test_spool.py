@@ -256,3 +256,123 @@ def test_only_blobs_past_their_grace_are_offered_as_orphans(spool: Spool) -> Non
     for sha256 in old:
         age(spool.path(sha256))
     assert set(spool.old_blobs()) == old
+
+
+# --- scratch files
+
+
+def test_a_scratch_file_has_no_name_and_leaves_nothing(spool: Spool) -> None:
+    with spool.scratch() as scratch:
+        scratch.write(b"from a limited process")
+        assert everything_in(spool) == []
+        scratch.seek(0)
+        spooled = spool.write(scratch)
+    assert scratch.closed
+    assert spool.read(spooled.sha256) == b"from a limited process"
+    assert everything_in(spool) == [f"{spooled.sha256[:2]}/{spooled.sha256}"]
+
+
+def test_what_another_process_wrote_to_a_scratch_file_is_there_to_be_read(spool: Spool) -> None:
+    with spool.scratch() as scratch:
+        child = os.fork()
+        if child == 0:
+            os.write(scratch.fileno(), b"x" * (2 * PIECE_BYTES + 1))
+            os._exit(0)
+        os.waitpid(child, 0)
+        scratch.seek(0)
+        assert spool.write(scratch).size == 2 * PIECE_BYTES + 1
+
+
+def test_a_file_system_without_nameless_files_gets_one_whose_name_is_gone(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def without_o_tmpfile(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", without_o_tmpfile)
+    with spool.scratch() as scratch:
+        scratch.write(b"abc")
+        scratch.seek(0)
+        assert scratch.read() == b"abc"
+        assert everything_in(spool) == []
+
+
+def test_open_scratch_files_count_as_used_room(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", min_free_bytes=0, max_bytes=1_000_000)
+    with spool.scratch() as scratch:
+        scratch.write(b"a" * 1_000_001)
+        with pytest.raises(StorageExhausted, match="max_size"):
+            spool.check_room()
+        with pytest.raises(StorageExhausted, match="max_size"), spool.scratch():
+            pass
+    spool.check_room()
+    put(spool, b"small")
+
+
+# --- thumbnails
+
+
+def test_a_thumbnail_stands_beside_its_blob_and_goes_with_it(spool: Spool) -> None:
+    sha256 = put(spool, b"receipt")
+    assert spool.thumbnail(sha256) is None
+    assert spool.write_thumbnail(sha256, b"small") and spool.write_thumbnail(sha256, b"smaller")
+    path = spool.thumbnail(sha256)
+    assert path is not None and path.read_bytes() == b"smaller"
+    assert everything_in(spool) == [f"{sha256[:2]}/{sha256}", f"{sha256[:2]}/{sha256}.jpg"]
+    age(spool.path(sha256))
+    assert spool.purge(sha256)
+    assert spool.thumbnail(sha256) is None and everything_in(spool) == []
+
+
+def test_a_thumbnail_that_can_not_be_stored_is_no_error(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not spool.write_thumbnail("0" * 64, b"of nothing")
+    sha256 = put(spool, b"receipt")
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    assert not spool.write_thumbnail(sha256, b"small")
+    assert everything_in(spool) == [f"{sha256[:2]}/{sha256}"]
+    assert not Spool(tmp_path / "full", min_free_bytes=1 << 60).write_thumbnail(sha256, b"small")
+
+
+def test_a_thumbnail_is_never_taken_for_a_blob(spool: Spool) -> None:
+    sha256 = put(spool, b"receipt")
+    spool.write_thumbnail(sha256, b"small")
+    thumbnail = spool.thumbnail(sha256)
+    assert thumbnail is not None
+    age(thumbnail)
+    assert list(spool.old_blobs()) == []
+    age(spool.path(sha256))
+    assert list(spool.old_blobs()) == [sha256]
+
+
+def test_thumbnails_without_a_blob_are_swept_and_others_stay(spool: Spool) -> None:
+    kept, lone, aside = put(spool, b"kept"), put(spool, b"lone"), put(spool, b"aside")
+    for sha256 in (kept, lone, aside):
+        spool.write_thumbnail(sha256, b"small")
+    spool.path(lone).unlink()
+    spool.path(aside).rename(spool.directory / "aside" / aside)
+    assert spool.remove_lone_thumbnails() == 1
+    assert spool.thumbnail(lone) is None
+    assert spool.thumbnail(kept) is not None and spool.thumbnail(aside) is not None
+
+
+def test_thumbnails_count_towards_max_size_once_and_from_before_the_start(tmp_path: Path) -> None:
+    first = Spool(tmp_path / "spool", min_free_bytes=0)
+    sha256 = put(first, b"receipt")
+    first.write_thumbnail(sha256, b"s" * 600_000)
+    spool = Spool(tmp_path / "spool", min_free_bytes=0, max_bytes=1_000_000, grace=timedelta(0))
+    for _ in range(3):
+        assert spool.write_thumbnail(sha256, b"s" * 700_000)
+    with pytest.raises(StorageExhausted, match="max_size"):
+        put(spool, b"c" * 400_000)
+    assert spool.purge(sha256)
+    put(spool, b"c" * 400_000)
