@@ -205,6 +205,7 @@ _DOCUMENTS = (
         documents.c.size,
         documents.c.sha256,
         documents.c.declared_type,
+        documents.c.arrived_as,
     )
     .join(documents, receipt_documents.c.document_id == documents.c.id)
     .where(receipt_documents.c.receipt_id.in_(bindparam("ids", expanding=True)))

@@ -1,10 +1,14 @@
 """Recording an arrival: its documents, the receipts made of them, and the repeats among them.
 
 An arrival is recorded whole or not at all, once, however often it is handed over. Each of its payloads is
-counted once: as a document of a receipt, as a sighting of one, or as ignored.
+counted once: as a document of a receipt, as a sighting of one, or as ignored. An archive is no payload; its
+members are.
 """
 
-from typing import assert_never
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, assert_never
 
 from sqlalchemy import bindparam, func, select
 
@@ -14,10 +18,12 @@ from ingestd.domain.receipt import NO_TARGET, Receipt, idempotency_key, new_id
 from ingestd.domain.routing import Destined
 from ingestd.domain.states import SETTLED, Event, State
 from ingestd.interfaces import Accepted, NewArrival, NewReceipt
+from ingestd.ledger import slots
 from ingestd.ledger.chain import START, digest
 from ingestd.ledger.rows import STORED_COLUMNS, Stored, receipt_row, to_json
 from ingestd.ledger.schema import (
     arrivals,
+    containers,
     documents,
     feedback,
     ignored,
@@ -36,6 +42,9 @@ from ingestd.ledger.transitions import (
     record,
     requeue,
 )
+
+_Hashes = tuple[str, ...]
+"""Of the documents of one receipt, in order."""
 
 
 def accept(arrival: NewArrival, *, now: Instant) -> Operation[Accepted]:
@@ -110,6 +119,8 @@ def _record_arrival(tx: Transaction, arrival: NewArrival, now: Instant) -> None:
     for position, refusal in enumerate(arrival.ignored):
         row = {"position": position, "filename": refusal.filename, "reason": refusal.reason}
         tx.append(ignored, {"arrival_id": arrival.id, **row})
+    for position, container in enumerate(arrival.containers):
+        tx.append(containers, {"arrival_id": arrival.id, "position": position, **_row_of(container)})
 
 
 def _record_documents(
@@ -123,13 +134,20 @@ def _record_documents(
             "arrival_id": arrival.id,
             "entry": entry,
             "position": position,
-            "filename": document.filename,
-            "size": document.size,
-            "sha256": document.sha256,
-            "declared_type": document.declared_type,
+            **_row_of(document),
         }
         tx.append(documents, row)
     return ids
+
+
+def _row_of(document: Document) -> dict[str, Any]:
+    return {
+        "filename": document.filename,
+        "size": document.size,
+        "sha256": document.sha256,
+        "declared_type": document.declared_type,
+        "arrived_as": document.arrived_as or None,
+    }
 
 
 def _enter(
@@ -145,8 +163,9 @@ def _enter(
     if latest is None or new.again or latest.state is State.DROPPED:
         return _make(tx, arrival, new, document_ids, told, generation=latest, now=now)
     tried_again = _is_tried_again(latest.state)
-    if tried_again and new.hold:
-        # It would have to wait for a person, and a failed receipt that is requeued doesn't: a new one does.
+    lost_its_slot = latest.state is State.FAILED and slots.in_the_way(tx, latest) is not None
+    if tried_again and (new.hold or lost_its_slot):
+        # It will have to wait for a person, and a failed receipt that is requeued doesn't: a new one does.
         return _make(tx, arrival, new, document_ids, told, generation=latest, now=now)
     return _sight(tx, arrival, latest, document_ids, told, tried_again=tried_again, now=now)
 
@@ -283,12 +302,36 @@ def _latest(tx: Transaction, key: str) -> Stored | None:
 
 
 def _accepted_before(tx: Transaction, arrival: NewArrival) -> Accepted:
+    """What became of these documents; by then some others of the arrival may have been acknowledged.
+
+    A NewReceipt with a document that was not recorded has no entry: nobody may acknowledge it.
+    """
     tx.flush()
-    made = [row.receipt_id for row in tx.execute(_MADE, {"b_id": arrival.id})]
-    found = {receipt.id: receipt for receipt in fetch(tx, _BY_IDS, {"ids": made})}
-    entries = tuple(found[receipt_id] for receipt_id in made)
+    rows = tx.execute(_MADE, {"b_id": arrival.id}).all()
+    made = [
+        (tuple(row.sha256 for row in same), same[0].receipt_id)
+        for same in (list(group) for _, group in groupby(rows, key=attrgetter("entry")))
+    ]
+    ids = _match(made, [tuple(d.sha256 for d in new.documents) for new in arrival.receipts])
+    found = {receipt.id: receipt for receipt in fetch(tx, _BY_IDS, {"ids": list(set(ids))})}
+    entries = tuple(found[receipt_id] for receipt_id in ids)
     repeats = frozenset(r.id for r in entries if r.arrival != arrival.id)
     return Accepted(receipts=entries, repeats=repeats, known=True)
+
+
+def _match(made: Sequence[tuple[_Hashes, str]], again: Sequence[_Hashes]) -> list[str]:
+    """The receipt of each group of documents: the one made of just these, else the one that has the first."""
+    recorded = {sha256 for hashes, _ in made for sha256 in hashes}
+    left = list(made)
+    ids = []
+    for hashes in again:
+        exact = next((one for one in left if one[0] == hashes), None)
+        if exact is not None:
+            left.remove(exact)
+            ids.append(exact[1])
+        elif recorded.issuperset(hashes):
+            ids.append(next(receipt_id for others, receipt_id in made if hashes[0] in others))
+    return ids
 
 
 _KNOWN_ARRIVAL = select(arrivals.c.id).where(arrivals.c.id == bindparam("b_id"))
@@ -305,7 +348,8 @@ _BY_IDS = select(*STORED_COLUMNS).where(receipts.c.id.in_(bindparam("ids", expan
 _MADE = (
     select(
         documents.c.entry,
-        func.min(func.coalesce(receipt_documents.c.receipt_id, sightings.c.receipt_id)).label("receipt_id"),
+        documents.c.sha256,
+        func.coalesce(receipt_documents.c.receipt_id, sightings.c.receipt_id).label("receipt_id"),
     )
     .select_from(
         documents.outerjoin(receipt_documents, receipt_documents.c.document_id == documents.c.id).outerjoin(
@@ -313,8 +357,7 @@ _MADE = (
         )
     )
     .where(documents.c.arrival_id == bindparam("b_id"))
-    .group_by(documents.c.entry)
-    .order_by(documents.c.entry)
+    .order_by(documents.c.entry, documents.c.position)
 )
 _HASHES = (
     select(documents.c.sha256)

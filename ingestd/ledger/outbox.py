@@ -95,7 +95,10 @@ _DUE = (
 )
 _DOCUMENT = tuple(
     documents.c[name]
-    for name in ("arrival_id", "entry", "position", "filename", "size", "sha256", "declared_type")
+    for name in (
+        *("arrival_id", "entry", "position", "filename", "size", "sha256", "declared_type"),
+        "arrived_as",
+    )
 )
 _IN_ARRIVALS = documents.c.arrival_id.in_(bindparam("ids", expanding=True))
 _BROUGHT = union_all(

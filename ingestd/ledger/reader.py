@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, bindparam, func, not_, select
 
-from ingestd.domain.document import Instant
+from ingestd.domain.document import Document, Instant, ReceiptImage
 from ingestd.domain.receipt import Attempt, Receipt
 from ingestd.domain.states import OWNED, State
 from ingestd.interfaces import Balance, HistoryEntry, Waiting
-from ingestd.ledger import schema
+from ingestd.ledger import images, schema
 from ingestd.ledger.dispatch import any_of
 from ingestd.ledger.engine import open_engine, our_errors, sqlite_path
-from ingestd.ledger.rows import STORED_COLUMNS, SpoolPath, stored
+from ingestd.ledger.rows import STORED_COLUMNS, SpoolPath, document, stored
 from ingestd.ledger.upgrade import check_revision
 
 Result = TypeVar("Result")
@@ -79,6 +79,36 @@ class SqlLedgerReader:
         def read(connection: Connection) -> Sequence[Receipt]:
             rows = connection.execution_options(yield_per=1000).execute(statement)
             return [stored(row, self._spool_path) for row in rows]
+
+        return await self._read(read)
+
+    async def lookalikes(
+        self, receipt: Receipt, image: ReceiptImage, *, since: Instant, limit: int
+    ) -> Sequence[Receipt]:
+        """Equally near ones oldest first. None for an image without a fingerprint."""
+
+        def read(connection: Connection) -> Sequence[Receipt]:
+            return images.lookalikes(
+                connection, receipt, image, since=since, limit=limit, spool_path=self._spool_path
+            )
+
+        return await self._read(read)
+
+    async def documents(self, receipt_id: str) -> Sequence[Document]:
+        """In the order of the pages. The receipt's full ID; empty for one that doesn't exist."""
+
+        def read(connection: Connection) -> Sequence[Document]:
+            rows = connection.execute(_DOCUMENTS, {"id": receipt_id})
+            return [document(row, self._spool_path) for row in rows]
+
+        return await self._read(read)
+
+    async def containers(self, receipt_id: str) -> Sequence[Document]:
+        """The archives of the arrival that made this receipt, in the order they came in."""
+
+        def read(connection: Connection) -> Sequence[Document]:
+            rows = connection.execute(_CONTAINERS, {"id": receipt_id})
+            return [document(row, self._spool_path) for row in rows]
 
         return await self._read(read)
 
@@ -191,6 +221,18 @@ _BY_PREFIX = (
     .limit(2)
 )
 _NEWEST_FIRST = select(*STORED_COLUMNS).order_by(_receipt.id.desc())
+_DOCUMENTS = (
+    select(schema.documents)
+    .join(schema.receipt_documents, schema.receipt_documents.c.document_id == schema.documents.c.id)
+    .where(schema.receipt_documents.c.receipt_id == bindparam("id"))
+    .order_by(schema.receipt_documents.c.position)
+)
+_CONTAINERS = (
+    select(schema.containers)
+    .join(schema.receipts, schema.receipts.c.arrival_id == schema.containers.c.arrival_id)
+    .where(_receipt.id == bindparam("id"))
+    .order_by(schema.containers.c.position)
+)
 _HISTORY = (
     select(schema.history)
     .where(schema.history.c.receipt_id == bindparam("id"))

@@ -1,15 +1,30 @@
 """Which bytes of the spool somebody may still need: those of every receipt not uploaded or dropped long ago.
 
-The same bytes may belong to many receipts; all of them have to be done with them.
+The same bytes may belong to many receipts; all of them have to be done with them. An archive is needed as
+long as anything that came of its arrival.
 """
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, BindParameter, bindparam, exists, or_, select, union, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    FromClause,
+    Table,
+    bindparam,
+    exists,
+    not_,
+    or_,
+    select,
+    union,
+    union_all,
+    update,
+)
 
 from ingestd.domain.document import Instant
 from ingestd.domain.states import State
-from ingestd.ledger.schema import documents, receipt_documents, receipts, sightings
+from ingestd.ledger.schema import containers, documents, receipt_documents, receipts, sightings
 from ingestd.ledger.transaction import Operation, Transaction
 
 _CHUNK = 500
@@ -20,7 +35,8 @@ def expired(*, before: Instant, limit: int) -> Operation[Sequence[str]]:
     def run(tx: Transaction) -> Sequence[str]:
         tx.flush()
         values = {"before": before, "first_id": _first_id(before), "limit": limit}
-        return tx.execute(_EXPIRED, values).scalars().all()
+        # The bytes of a document that was sent as it is are found twice.
+        return list(dict.fromkeys(tx.execute(_EXPIRED, values).scalars()))
 
     return run
 
@@ -31,6 +47,7 @@ def purged(sha256s: Sequence[str], *, now: Instant) -> Operation[None]:
         for chunk in _chunks(sha256s):
             tx.execute(_PURGE_DOCUMENTS, {"ids": chunk, "now": now})
             tx.execute(_PURGE_IMAGES, {"ids": chunk, "now": now})
+            tx.execute(_PURGE_CONTAINERS, {"ids": chunk, "now": now})
 
     return run
 
@@ -60,37 +77,46 @@ def _chunks(sha256s: Sequence[str]) -> list[Sequence[str]]:
 
 _FINAL = [State.UPLOADED.value, State.DROPPED.value]
 _NEEDED = or_(receipts.c.state.not_in(_FINAL), receipts.c.updated_at >= bindparam("before", type_=BigInteger))
-_kept = union(
-    # What came in later can't have been done with before; leaving it out here spares most of the work.
+_kept = union_all(
+    # What came in later can't have been done with before; leaving it out here spares most of the work. Not
+    # made distinct: that would read all of it before the first is found.
     select(documents.c.sha256).where(documents.c.purged_at.is_(None), documents.c.id < bindparam("first_id")),
     select(receipts.c.image_sha256).where(
         receipts.c.image_sha256.is_not(None),
         receipts.c.image_purged_at.is_(None),
         receipts.c.id < bindparam("first_id"),
     ),
+    select(containers.c.sha256).where(
+        containers.c.purged_at.is_(None), containers.c.arrival_id < bindparam("first_id")
+    ),
 ).subquery("kept")
 _same = documents.alias("same")
+_member = documents.alias("member")
+_archive = containers.alias("archive")
+
+
+def _through(link: Table, document: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Some receipt that `link` connects with such a document is still needed."""
+    return (
+        exists()
+        .where(*conditions, link.c.document_id == document.c.id, receipts.c.id == link.c.receipt_id, _NEEDED)
+        .correlate(_kept)
+    )
+
+
+_IS_SAME = (_same.c.sha256 == _kept.c.sha256, _same.c.purged_at.is_(None))
+_IS_MEMBER = (
+    _archive.c.sha256 == _kept.c.sha256,
+    _archive.c.purged_at.is_(None),
+    _member.c.arrival_id == _archive.c.arrival_id,
+)
 _EXPIRED = (
     select(_kept.c.sha256)
     .where(
-        ~exists()
-        .where(
-            _same.c.sha256 == _kept.c.sha256,
-            _same.c.purged_at.is_(None),
-            receipt_documents.c.document_id == _same.c.id,
-            receipts.c.id == receipt_documents.c.receipt_id,
-            _NEEDED,
-        )
-        .correlate(_kept),
-        ~exists()
-        .where(
-            _same.c.sha256 == _kept.c.sha256,
-            _same.c.purged_at.is_(None),
-            sightings.c.document_id == _same.c.id,
-            receipts.c.id == sightings.c.receipt_id,
-            _NEEDED,
-        )
-        .correlate(_kept),
+        not_(_through(receipt_documents, _same, *_IS_SAME)),
+        not_(_through(sightings, _same, *_IS_SAME)),
+        not_(_through(receipt_documents, _member, *_IS_MEMBER)),
+        not_(_through(sightings, _member, *_IS_MEMBER)),
         ~exists().where(receipts.c.image_sha256 == _kept.c.sha256, _NEEDED).correlate(_kept),
     )
     .limit(bindparam("limit"))
@@ -106,9 +132,15 @@ _PURGE_IMAGES = (
     .where(receipts.c.image_sha256.in_(_IDS), receipts.c.image_purged_at.is_(None))
     .values(image_purged_at=bindparam("now"))
 )
+_PURGE_CONTAINERS = (
+    update(containers)
+    .where(containers.c.sha256.in_(_IDS), containers.c.purged_at.is_(None))
+    .values(purged_at=bindparam("now"))
+)
 _KNOWN = union(
     select(documents.c.sha256).where(documents.c.sha256.in_(_IDS), documents.c.purged_at.is_(None)),
     select(receipts.c.image_sha256).where(
         receipts.c.image_sha256.in_(_IDS), receipts.c.image_purged_at.is_(None)
     ),
+    select(containers.c.sha256).where(containers.c.sha256.in_(_IDS), containers.c.purged_at.is_(None)),
 )

@@ -31,19 +31,20 @@ _NAMES = (
     "id", "key", "generation", "arrival_id", "target", "account", "slot", "state", "version", "head",
     "attempts", "tries", "due_at", "received_at", "updated_at", "source", "path", "filename", "sha256",
     "documents", "person", "fields", "owner", "lease_until", "image_sha256", "image_type", "image_size",
-    "image_pages", "image_id", "reference", "reason", "waived",
+    "image_pages", "image_steps", "image_warnings", "image_id", "reference", "reason", "waived",
 )  # fmt: skip
 STORED_COLUMNS = tuple(receipts.c[name] for name in _NAMES)
 """What `stored` reads, in its order."""
 
 
 def stored(row: Sequence[Any], spool_path: SpoolPath) -> Stored:
-    """A row of STORED_COLUMNS as a receipt."""
+    """A row of STORED_COLUMNS as a receipt. Its image comes without the fingerprint, which is in `looks`."""
     # In the order of STORED_COLUMNS.
     (
         id_, key, generation, arrival, target, account, slot, state, version, head, spent, tries, due_at,
         received_at, updated_at, source, path, filename, sha256, documents, person, notes, owner,
-        lease_until, image_sha256, image_type, image_size, image_pages, image_id, reference, reason, waived,
+        lease_until, image_sha256, image_type, image_size, image_pages, steps, warnings, image_id, reference,
+        reason, waived,
     ) = row  # fmt: skip
     image = None
     if image_sha256 is not None:
@@ -53,6 +54,8 @@ def stored(row: Sequence[Any], spool_path: SpoolPath) -> Stored:
             size=image_size,
             pages=image_pages,
             sha256=image_sha256,
+            steps=from_json_list(steps),
+            warnings=from_json_list(warnings),
         )
     return Stored(
         id=id_, key=key, generation=generation, arrival=arrival, target=target, account=account, slot=slot,
@@ -60,7 +63,7 @@ def stored(row: Sequence[Any], spool_path: SpoolPath) -> Stored:
         received_at=received_at, updated_at=updated_at, source=source, path=path, filename=filename,
         sha256=sha256, documents=documents, person=person, fields=from_json(notes), owner=owner,
         lease_until=lease_until, image=image, image_id=image_id, reference=reference, reason=reason,
-        waived=waived,
+        waived=from_json_list(waived),
     )  # fmt: skip
 
 
@@ -94,13 +97,14 @@ def receipt_row(receipt: Stored) -> dict[str, Any]:
 
 
 def document(row: Any, spool_path: SpoolPath) -> Document:
-    """A row that has filename, size, sha256 and declared_type."""
+    """A row that has filename, size, sha256, declared_type and arrived_as."""
     return Document(
         path=spool_path(row.sha256),
         filename=row.filename,
         size=row.size,
         sha256=row.sha256,
         declared_type=row.declared_type,
+        arrived_as=row.arrived_as or "",
     )
 
 
@@ -118,6 +122,15 @@ def from_json(text: str) -> Mapping[str, str]:
         return {}
     mapping: Mapping[str, str] = json.loads(text)
     return mapping
+
+
+def to_json_list(texts: Sequence[str]) -> str | None:
+    """ASCII only. NULL for an empty list, as in most rows."""
+    return _encode(list(texts)) if texts else None
+
+
+def from_json_list(text: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text else ()
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode

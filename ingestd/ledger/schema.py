@@ -1,7 +1,8 @@
 """The tables of the ledger, for SQLite and PostgreSQL alike.
 
-IDs are UUIDv7 text, times integer microseconds UTC, mappings JSON text. `history` is only ever appended to.
-On SQLite the narrow tables are stored in their primary key (WITHOUT ROWID): one tree to write, not two.
+IDs are UUIDv7 text, times integer microseconds UTC, mappings and lists JSON text. `history` is only ever
+appended to. On SQLite the narrow tables are stored in their primary key (WITHOUT ROWID): one tree to write,
+not two.
 Every table here is created by migrations/; a test compares the two, so change both or neither.
 """
 
@@ -16,6 +17,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -91,6 +93,7 @@ documents = Table(
     Column("size", BigInteger, nullable=False),
     Column("sha256", _Id, nullable=False),
     Column("declared_type", ForeignText),
+    Column("arrived_as", ForeignText),
     Column("purged_at", BigInteger),
 )
 Index(  # only of those whose bytes are in the spool, so that it stays as small as the spool
@@ -131,11 +134,13 @@ receipts = Table(
     Column("image_type", Text),
     Column("image_size", BigInteger),
     Column("image_pages", Integer),
+    Column("image_steps", Text),
+    Column("image_warnings", Text),
     Column("image_purged_at", BigInteger),
     Column("image_id", ForeignText),
     Column("reference", ForeignText),
     Column("reason", ForeignText),
-    Column("waived", ForeignText),
+    Column("waived", Text),
     UniqueConstraint("key", "generation"),
 )
 Index("ix_receipts_state_due_at_id", receipts.c.state, receipts.c.due_at, receipts.c.id)
@@ -172,6 +177,26 @@ sightings = Table(
     Column("effect", Text, nullable=False),
 )
 
+containers = Table(  # archives whose members are the documents of the arrival
+    "containers",
+    metadata,
+    Column("arrival_id", _Id, ForeignKey("arrivals.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("filename", ForeignText, nullable=False),
+    Column("arrived_as", ForeignText),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", _Id, nullable=False),
+    Column("declared_type", ForeignText),
+    Column("purged_at", BigInteger),
+    sqlite_with_rowid=False,
+)
+Index(
+    "ix_containers_sha256",
+    containers.c.sha256,
+    sqlite_where=containers.c.purged_at.is_(None),
+    postgresql_where=containers.c.purged_at.is_(None),
+)
+
 ignored = Table(
     "ignored",
     metadata,
@@ -179,6 +204,27 @@ ignored = Table(
     Column("position", Integer, primary_key=True),
     Column("filename", ForeignText, nullable=False),
     Column("reason", ForeignText, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+looks = Table(  # of images that were looked at; in the order in which lookalikes are searched
+    "looks",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("account", Text, primary_key=True),  # empty: none
+    Column("pages", Integer, primary_key=True),
+    Column("at", BigInteger, primary_key=True),  # when the receipt was received
+    Column("receipt_id", _Id, ForeignKey("receipts.id"), primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),  # 32 bytes
+    sqlite_with_rowid=False,
+)
+
+slots = Table(  # those that take one image, and the receipt that has it or was the last on its way to it
+    "slots",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("slot", Text, primary_key=True),
+    Column("receipt_id", _Id, ForeignKey("receipts.id"), nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -1,6 +1,6 @@
 """The write side of the ledger: every method of interfaces.Ledger is one operation of the writer.
 
-What an operation does stands in intake, transitions, dispatch, attempts, outbox and retention.
+What an operation does stands in intake, images, transitions, dispatch, attempts, outbox and retention.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ from ingestd.domain.retry import Step
 from ingestd.domain.routing import Destined
 from ingestd.domain.states import Event
 from ingestd.interfaces import Accepted, Feedback, NewArrival, Recovered, Work
-from ingestd.ledger import attempts, dispatch, intake, outbox, retention, transitions, upgrade
+from ingestd.ledger import attempts, dispatch, images, intake, outbox, retention, transitions, upgrade
 from ingestd.ledger.engine import check_sqlite_file, open_engine, our_errors, sqlite_path
 from ingestd.ledger.rows import SpoolPath
 from ingestd.ledger.writer import Writer
@@ -71,7 +71,6 @@ class SqlLedger:
         event: Event,
         *,
         now: Instant,
-        image: ReceiptImage | None = None,
         image_id: str | None = None,
         reason: str | None = None,
         due_at: Instant | None = None,
@@ -81,13 +80,17 @@ class SqlLedger:
             receipt,
             event,
             now=now,
-            image=image,
             image_id=image_id,
             reason=reason,
             due_at=due_at,
             actor=actor,
         )
         return await self._writer.run(operation)
+
+    async def prepare(
+        self, receipt: Receipt, image: ReceiptImage, *, one_image: bool, now: Instant
+    ) -> Receipt:
+        return await self._writer.run(images.prepare(receipt, image, one_image=one_image, now=now))
 
     async def claim(
         self,

@@ -14,13 +14,17 @@ from ingestd.domain.document import Instant, ReceiptImage
 from ingestd.domain.errors import IllegalTransition, StaleClaim, UnknownReceipt
 from ingestd.domain.receipt import NO_TARGET, Receipt
 from ingestd.domain.states import SETTLED, Event, State, advance
+from ingestd.ledger import slots
 from ingestd.ledger.chain import digest
-from ingestd.ledger.rows import STORED_COLUMNS, Stored, stored
+from ingestd.ledger.rows import STORED_COLUMNS, Stored, stored, to_json_list
 from ingestd.ledger.schema import feedback, history, receipts
 from ingestd.ledger.transaction import Operation, Transaction
 
 DAEMON = "ingestd"
 """The actor of what nobody asked for."""
+
+NOTE_CHARACTERS = 500
+"""The longest list of steps in the history; all of them stand with the receipt."""
 
 
 def move(
@@ -28,7 +32,6 @@ def move(
     event: Event,
     *,
     now: Instant,
-    image: ReceiptImage | None,
     image_id: str | None,
     reason: str | None,
     due_at: Instant | None,
@@ -42,9 +45,6 @@ def move(
         match event:
             case Event.REQUEUE:
                 return requeue(tx, before, now=now, actor=actor, reason=reason, attempts=0)
-            case Event.PREPARE if image is None or before.target == NO_TARGET:
-                missing = "has no target yet" if before.target == NO_TARGET else "has no image yet"
-                raise IllegalTransition(f"a receipt that {missing} can't be made ready")
             case Event.CONFIRM if not image_id:
                 raise IllegalTransition("an upload is confirmed by its image ID, and none was given")
             case Event.RELEASE:
@@ -60,7 +60,6 @@ def move(
                     note=f"image ID {image_id}" if event is Event.CONFIRM else reason,
                     reason=reason,
                     due_at=now if due_at is None else due_at,
-                    image=image or before.image,
                     image_id=image_id or before.image_id,
                 )
 
@@ -70,7 +69,15 @@ def move(
 def requeue(
     tx: Transaction, before: Stored, *, now: Instant, actor: str, reason: str | None, attempts: int
 ) -> Stored:
-    """Back into the flow, due at once. What held it is waived; what an earlier upload left is forgotten."""
+    """Back into the flow, due at once. What held it is waived; what an earlier upload left is forgotten.
+
+    Raises SlotTaken when it would be uploaded to a slot that another receipt got meanwhile.
+    """
+    if before.state is State.FAILED:
+        slots.take_again(tx, before)
+    waived = before.waived
+    if before.state is State.HELD and before.reason is not None and before.reason not in waived:
+        waived = (*waived, before.reason)
     return transition(
         tx,
         before,
@@ -84,7 +91,27 @@ def requeue(
         attempts=attempts,
         image_id=None,
         reference=None,
-        waived=before.reason if before.state is State.HELD else before.waived,
+        waived=waived,
+    )
+
+
+def make_ready(
+    tx: Transaction, before: Stored, image: ReceiptImage, *, now: Instant, actor: str, due_at: Instant
+) -> Stored:
+    """received -> ready. What was done to make the image stands in the history, and so in the hash chain."""
+    if before.target == NO_TARGET:
+        raise IllegalTransition("a receipt that has no target yet can't be made ready")
+    return transition(
+        tx,
+        before,
+        Event.PREPARE,
+        now=now,
+        actor=actor,
+        note=_shortened("; ".join(image.steps)) if image.steps else None,
+        reason=None,
+        due_at=due_at,
+        # As it is read back.
+        image=replace(image, fingerprint=None) if image.fingerprint else image,
     )
 
 
@@ -214,16 +241,26 @@ def _refuse_inside_attempt(before: Receipt, event: Event) -> None:
     if before.state is State.UPLOADING or event in (Event.CLAIM, Event.BEGIN):
         advance(before.state, event)
         raise IllegalTransition(f"{event} of a receipt that is {before.state} belongs to an attempt")
+    if event is Event.PREPARE:
+        advance(before.state, event)
+        raise IllegalTransition("a receipt that has no image yet can't be made ready")
+
+
+def _shortened(note: str) -> str:
+    return note if len(note) <= NOTE_CHARACTERS else f"{note[: NOTE_CHARACTERS - 1]}…"
 
 
 def _values(after: Stored, *, with_image: bool) -> dict[str, Any]:
     values = {name: getattr(after, name) for name in _MOVED}
+    values["waived"] = to_json_list(after.waived)
     if with_image:
         assert after.image is not None
         values["image_sha256"] = after.image.sha256
         values["image_type"] = after.image.mime_type
         values["image_size"] = after.image.size
         values["image_pages"] = after.image.pages
+        values["image_steps"] = to_json_list(after.image.steps)
+        values["image_warnings"] = to_json_list(after.image.warnings)
         values["image_purged_at"] = None
     return values
 
@@ -232,7 +269,10 @@ _MOVED = (
     *("state", "version", "head", "attempts", "due_at", "updated_at", "owner", "lease_until"),
     *("image_id", "reference", "reason", "waived"),
 )
-_IMAGE = ("image_sha256", "image_type", "image_size", "image_pages", "image_purged_at")
+_IMAGE = (
+    *("image_sha256", "image_type", "image_size", "image_pages", "image_steps", "image_warnings"),
+    "image_purged_at",
+)
 _MOVE = fenced_update(*_MOVED)
 _PREPARE = fenced_update(*_MOVED, *_IMAGE)
 _BY_ID = select(*STORED_COLUMNS).where(receipts.c.id == bindparam("b_id"))

@@ -1,7 +1,8 @@
 """Creating and upgrading the tables: Alembic's migrations travel in the package, no alembic.ini is needed.
 
-A ledger of a newer program is refused, never touched. Alembic itself is imported only to migrate: a command
-that merely reads shouldn't pay for it.
+A ledger of a newer program is refused, never touched. Of an older one on SQLite a copy is kept beside it,
+named by its revision (`ledger.sqlite.0001`), so that one can go back to the older program. Alembic itself is
+imported only to migrate: a command that merely reads shouldn't pay for it.
 """
 
 from importlib import resources
@@ -10,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from ingestd.domain.errors import LedgerTooNew, LedgerUnavailable
+from ingestd.ledger.backup import backup
 from ingestd.ledger.engine import create_sqlite_file, open_engine, our_errors, sqlite_path
 
 _MIGRATION_LOCK = 0x696E67657374
@@ -19,7 +21,8 @@ _MIGRATION_LOCK = 0x696E67657374
 def migrate(url: str) -> str:
     """Create the ledger, or bring it to the revision of this program. Returns that revision. Idempotent.
 
-    Raises LedgerTooNew, LedgerUnavailable, StorageExhausted and ConfigurationError. Blocks.
+    A copy of an older SQLite ledger is made first. Raises LedgerTooNew, LedgerUnavailable, StorageExhausted
+    and ConfigurationError. Blocks.
     """
     path = sqlite_path(url)
     if path is not None:
@@ -29,7 +32,10 @@ def migrate(url: str) -> str:
         with our_errors(path), engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-            if _revision(connection) != known_revisions()[-1]:
+            revision = _revision(connection)
+            if revision != known_revisions()[-1]:
+                if path is not None and revision is not None:
+                    _keep_a_copy(url, path, revision)
                 _upgrade(connection)
     finally:
         engine.dispose()
@@ -62,6 +68,13 @@ def _revision(connection: Connection) -> str | None:
     if revision is not None and revision not in known_revisions():
         raise LedgerTooNew
     return revision
+
+
+def _keep_a_copy(url: str, path: Path, revision: str) -> None:
+    """Called under the write lock, so it is the ledger as it was when the older program left it."""
+    target = path.with_name(f"{path.name}.{revision}")
+    target.unlink(missing_ok=True)  # of an upgrade that did not get to its end
+    backup(url, target)
 
 
 def _upgrade(connection: Connection) -> None:

@@ -8,19 +8,24 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from ingestd.domain.errors import LedgerUnavailable
+from ingestd.domain.errors import LedgerUnavailable, SlotTaken
 from ingestd.domain.outcome import Uploaded
+from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import Step
-from ingestd.domain.states import Event
-from ingestd.ledger import SqlLedger, SqlLedgerReader, intake, open_ledger
+from ingestd.domain.states import Event, State
+from ingestd.ledger import SqlLedger, SqlLedgerReader, images, intake, open_ledger, transitions
 from ingestd.ledger.transaction import Transaction
 from tests.contract.ledger_contract import (
     START,
     LedgerContract,
+    accept_for,
     accept_one,
+    bring_to,
     due,
+    image_of,
     new_arrival,
     new_receipt,
+    prepare,
     spool_path,
     start_upload,
 )
@@ -90,3 +95,60 @@ class TestPostgresql(LedgerContract):
         await asyncio.gather(accepting, finishing)
         await other.aclose()
         assert {report.origin.path for report in await due(ledger)} == {"lunch.pdf", "copy.pdf"}
+
+    @pytest.mark.parametrize("somebody_had_it", [False, True])
+    async def test_two_nodes_that_prepare_for_one_slot_at_once_wait_for_each_other(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, url: str, somebody_had_it: bool
+    ) -> None:
+        if somebody_had_it:
+            await bring_to(ledger, State.DROPPED, slot="expenseentry/E1")
+        first, second = [await accept_for(ledger, name, "expenseentry/E1") for name in ("one", "two")]
+        other = open_ledger(url, migrate=False, spool_path=spool_path)
+        preparing = images.prepare(first, image_of(first.sha256), one_image=True, now=START)
+        seen, go_on = threading.Event(), threading.Event()
+
+        def prepare_slowly(tx: Transaction) -> Receipt:
+            ready = preparing(tx)
+            seen.set()
+            go_on.wait()
+            return ready
+
+        slow = asyncio.create_task(other._writer.run(prepare_slowly))
+        await asyncio.to_thread(seen.wait)
+        fast = asyncio.create_task(prepare(ledger, second, one_image=True))
+        await asyncio.sleep(0.3)
+        assert not fast.done()
+        go_on.set()
+        assert (await slow).state is State.READY
+        with pytest.raises(SlotTaken) as taken:
+            await fast
+        await other.aclose()
+        assert (taken.value.receipt, taken.value.state) == (first.id, "ready")
+        assert await reader.get(second.id) == second
+
+    async def test_a_failed_receipt_and_a_new_one_never_get_the_slot_both(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, url: str
+    ) -> None:
+        failed = await bring_to(ledger, State.FAILED, slot="expenseentry/E1")
+        second = await accept_for(ledger, "second", "expenseentry/E1")
+        other = open_ledger(url, migrate=False, spool_path=spool_path)
+        moving = transitions.move(
+            failed, Event.REQUEUE, now=START, image_id=None, reason=None, due_at=None, actor="ann"
+        )
+        seen, go_on = threading.Event(), threading.Event()
+
+        def requeue_slowly(tx: Transaction) -> None:
+            moving(tx)
+            seen.set()
+            go_on.wait()
+
+        slow = asyncio.create_task(other._writer.run(requeue_slowly))
+        await asyncio.to_thread(seen.wait)
+        fast = asyncio.create_task(prepare(ledger, second, one_image=True))
+        await asyncio.sleep(0.3)
+        go_on.set()
+        await slow
+        with pytest.raises(SlotTaken) as taken:
+            await fast
+        await other.aclose()
+        assert (taken.value.receipt, taken.value.state) == (failed.id, "ready")

@@ -20,13 +20,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ingestd.domain.document import Instant
-from ingestd.domain.errors import IllegalTransition, StaleClaim
+from ingestd.domain.errors import IllegalTransition, SlotTaken, StaleClaim
+from ingestd.domain.likeness import NEAR_BITS, distance
 from ingestd.domain.outcome import Outcome, Refused, Throttled, Unavailable, Unconfirmed, Uploaded
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import RetryPolicy, next_step
 from ingestd.domain.states import NEEDS_PERSON, SETTLED, TRANSITIONS, Event, State
-from ingestd.interfaces import NewArrival
+from ingestd.interfaces import NewArrival, NewReceipt
 from ingestd.ledger import migrate, open_ledger, open_reader, sqlite_url, verify_chain
+from ingestd.ledger.slots import IN_THE_SLOT
 from tests.contract.ledger_contract import (
     START,
     document,
@@ -48,6 +50,8 @@ OUTCOMES: tuple[Outcome, ...] = (
 )
 POLICY = RetryPolicy(first=timedelta(seconds=1), ceiling=timedelta(seconds=4), attempts=2)
 OWNERS = ("here", "there")
+SLOTS = ("receipt", "expenseentry/E1", "expenseentry/E2")
+GROUP = st.lists(st.sampled_from("abc"), min_size=1, max_size=3)
 
 
 @dataclass
@@ -101,32 +105,39 @@ class LedgerMachine(RuleBasedStateMachine):
     # --- arrivals ---
 
     @rule(
-        contents=st.lists(st.sampled_from("abc"), min_size=1, max_size=3),
+        groups=st.lists(GROUP, min_size=1, max_size=3),
+        slot=st.sampled_from(SLOTS),
         again=st.booleans(),
         hold=st.sampled_from([None, None, "Which year?"]),
+        archives=st.integers(0, 2),
     )
-    def arrive(self, contents: list[str], again: bool, hold: str | None) -> None:
-        news = [new_receipt(document(f"{c}.pdf", c), again=again, hold=hold) for c in contents]
-        arrival = new_arrival(*news)
+    def arrive(
+        self, groups: list[list[str]], slot: str, again: bool, hold: str | None, archives: int
+    ) -> None:
+        news = [
+            new_receipt(*(document(f"{c}.pdf", c) for c in group), slot=slot, again=again, hold=hold)
+            for group in groups
+        ]
+        containers = [document(f"{n}.zip", f"archive {n}") for n in range(archives)]
+        arrival = new_arrival(*news, containers=containers)
         accepted = self._run(self._ledger.accept(arrival, now=self._now))
-        self._payloads += len(contents)
+        self._payloads += sum(map(len, groups))
         assert not accepted.known
         for new, receipt in zip(news, accepted.receipts, strict=True):
-            self._expect_entry(arrival, new.key, receipt, again=again, hold=hold)
+            self._expect_entry(arrival, new, receipt)
         self._arrivals.append((arrival, [receipt.id for receipt in accepted.receipts]))
 
-    def _expect_entry(
-        self, arrival: NewArrival, key: str, receipt: Receipt, *, again: bool, hold: str | None
-    ) -> None:
-        latest = self._latest.get(key)
+    def _expect_entry(self, arrival: NewArrival, new: NewReceipt, receipt: Receipt) -> None:
+        latest = self._latest.get(new.key)
         failed = latest is not None and latest.state in (State.REJECTED, State.FAILED)
-        if latest is None or again or latest.state is State.DROPPED or (failed and hold):
+        waits = new.hold or (latest and latest.state is State.FAILED and self._is_taken_from(latest.receipt))
+        if latest is None or new.again or latest.state is State.DROPPED or (failed and waits):
             assert receipt.id not in self._model
-            expected = Expected(receipt, State.HELD if hold else State.RECEIVED, told={arrival.id: False})
-            self._latest[key] = self._model[receipt.id] = expected
+            expected = Expected(receipt, State.HELD if new.hold else State.RECEIVED, told={arrival.id: False})
+            self._latest[new.key] = self._model[receipt.id] = expected
             return
         assert receipt.id == latest.receipt.id
-        self._sightings += 1
+        self._sightings += len(new.documents)
         if failed:
             latest.attempts = 0
             latest.enter(TRANSITIONS[latest.state][Event.REQUEUE], receipt)
@@ -139,6 +150,10 @@ class LedgerMachine(RuleBasedStateMachine):
         accepted = self._run(self._ledger.accept(arrival, now=self._now))
         assert accepted.known
         assert [receipt.id for receipt in accepted.receipts] == ids
+        last = arrival.receipts[-1]
+        left = replace(last, documents=last.documents[-1:])  # the others were acknowledged before a crash
+        accepted = self._run(self._ledger.accept(replace(arrival, receipts=(left,)), now=self._now))
+        assert [receipt.id in ids for receipt in accepted.receipts] == [True]
 
     # --- the daemon at work ---
 
@@ -154,12 +169,28 @@ class LedgerMachine(RuleBasedStateMachine):
         for work, event in zip(works, events, strict=False):
             expected = self._model[work.receipt.id]
             assert expected.state is State.RECEIVED
-            image = image_of(work.receipt.sha256) if event is Event.PREPARE else None
-            reason = None if event is Event.PREPARE else "odd"
-            moved = self._run(
-                self._ledger.move(work.receipt, event, now=self._now, image=image, reason=reason)
-            )
+            assert len(work.documents) == work.receipt.documents
+            if event is Event.PREPARE:
+                self._prepare(expected, work.receipt)
+                continue
+            moved = self._run(self._ledger.move(work.receipt, event, now=self._now, reason="odd"))
             expected.enter(TRANSITIONS[State.RECEIVED][event], moved)
+
+    def _prepare(self, expected: Expected, receipt: Receipt) -> None:
+        image = image_of(receipt.sha256, fingerprint=receipt.sha256)
+        one_image = receipt.slot != "receipt"
+        preparing = self._ledger.prepare(receipt, image, one_image=one_image, now=self._now)
+        if one_image and self._is_taken_from(receipt):
+            with pytest.raises(SlotTaken):
+                self._run(preparing)
+            return
+        expected.enter(State.READY, self._run(preparing))
+        found = self._run(self._reader.lookalikes(receipt, image, since=START, limit=99))
+        assert {other.id for other in found} == {
+            other.receipt.id
+            for other in self._in(*IN_THE_SLOT)
+            if other.receipt.id != receipt.id and distance(other.receipt.sha256, receipt.sha256) <= NEAR_BITS
+        }
 
     @rule(owner=st.sampled_from(OWNERS), limit=st.integers(1, 4))
     def claim(self, owner: str, limit: int) -> None:
@@ -238,13 +269,18 @@ class LedgerMachine(RuleBasedStateMachine):
         if event not in TRANSITIONS[expected.state]:
             self._must_change_nothing(expected, event)
             return
-        moved = self._run(
-            self._ledger.move(expected.receipt, event, now=self._now, image_id="IMG", actor="ann")
-        )
+        move = self._ledger.move(expected.receipt, event, now=self._now, image_id="IMG", actor="ann")
+        comes_back = event is Event.REQUEUE and expected.state is State.FAILED
+        if comes_back and self._is_taken_from(expected.receipt):
+            with pytest.raises(SlotTaken):
+                self._run(move)
+            return
+        moved = self._run(move)
         if event is Event.REQUEUE:
             expected.attempts = 0
             assert moved.due_at <= self._now
-            assert expected.state is not State.HELD or moved.waived == expected.receipt.reason
+            assert expected.state is not State.HELD or expected.receipt.reason in moved.waived
+            assert len(set(moved.waived)) == len(moved.waived)
         expected.enter(TRANSITIONS[expected.state][event], moved)
 
     @precondition(lambda self: self._model)
@@ -255,9 +291,8 @@ class LedgerMachine(RuleBasedStateMachine):
             self._must_change_nothing(expected, event)
 
     def _must_change_nothing(self, expected: Expected, event: Event) -> None:
-        image = image_of("ab" * 32)
         with pytest.raises(IllegalTransition):
-            self._run(self._ledger.move(expected.receipt, event, now=self._now, image=image, image_id="IMG"))
+            self._run(self._ledger.move(expected.receipt, event, now=self._now, image_id="IMG"))
 
     @precondition(lambda self: any(e.receipt.version > 1 for e in self._model.values()))
     @rule(data=st.data())
@@ -274,11 +309,7 @@ class LedgerMachine(RuleBasedStateMachine):
             head=old.digest,  # type: ignore[call-arg]  # what the ledger hands out carries its chain head
         )
         with pytest.raises((StaleClaim, IllegalTransition)):
-            self._run(
-                self._ledger.move(
-                    stale, event, now=self._now, image=image_of("ab" * 32), image_id="X", reason="late"
-                )
-            )
+            self._run(self._ledger.move(stale, event, now=self._now, image_id="X", reason="late"))
 
     @rule(get_through=st.booleans())
     def tell(self, get_through: bool) -> None:
@@ -329,6 +360,18 @@ class LedgerMachine(RuleBasedStateMachine):
             for arrival, told in expected.told.items()
             if not told
         }
+
+    @invariant()
+    def a_slot_for_one_image_gets_one(self) -> None:
+        slots = [e.receipt.slot for e in self._in(*IN_THE_SLOT) if e.receipt.slot != "receipt"]
+        assert len(set(slots)) == len(slots)
+
+    def _is_taken_from(self, receipt: Receipt) -> bool:
+        """Whether another receipt has, or may get, the one image of this one's slot."""
+        if receipt.slot == "receipt":
+            return False
+        others = [e.receipt for e in self._in(*IN_THE_SLOT) if e.receipt.id != receipt.id]
+        return receipt.slot in {other.slot for other in others}
 
     def _in(self, *states: State) -> list[Expected]:
         return [expected for expected in self._model.values() if expected.state in states]

@@ -1,13 +1,16 @@
+import sqlite3
 import stat
 from importlib import resources
 from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from ingestd.domain.errors import ConfigurationError, LedgerUnavailable
-from ingestd.ledger import migrate, sqlite_path, sqlite_url
+from ingestd.ledger import migrate, sqlite_path, sqlite_url, upgrade
 from ingestd.ledger.upgrade import known_revisions
+from tests.contract.old_ledger import make_old_ledger
 
 
 def test_the_file_names_of_the_migrations_are_their_revisions_in_order() -> None:
@@ -49,3 +52,50 @@ def test_the_path_of_a_ledger_survives_its_url(tmp_path: Path) -> None:
     assert sqlite_path(sqlite_url(path)) == path
     migrate(sqlite_url(path))
     assert path.exists()
+
+
+def revision_and_receipts(path: Path) -> tuple[str, int]:
+    connection = sqlite3.connect(path)
+    (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    (count,) = connection.execute("SELECT count(*) FROM receipts").fetchone()
+    connection.close()
+    return revision, count
+
+
+def test_the_ledger_as_the_older_program_left_it_is_kept_beside_the_new_one(tmp_path: Path) -> None:
+    path, copy = tmp_path / "ledger.sqlite", tmp_path / "ledger.sqlite.0001"
+    make_old_ledger(sqlite_url(path), {"state": "uploaded", "slot": "receipt"})
+    migrate(sqlite_url(path))
+    assert revision_and_receipts(path) == ("0002", 1)
+    assert revision_and_receipts(copy) == ("0001", 1)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    before = copy.read_bytes()
+    migrate(sqlite_url(path))
+    assert copy.read_bytes() == before
+
+
+def test_a_new_ledger_has_nothing_to_keep(tmp_path: Path) -> None:
+    migrate(sqlite_url(tmp_path / "ledger.sqlite"))
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.sqlite"]
+
+
+def test_an_upgrade_that_dies_changes_nothing_and_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    make_old_ledger(sqlite_url(path), {"state": "uploaded", "slot": "receipt"})
+    real = upgrade._upgrade
+
+    def dies(connection: Connection) -> None:
+        real(connection)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(upgrade, "_upgrade", dies)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            migrate(sqlite_url(path))
+        assert revision_and_receipts(path) == ("0001", 1)
+    monkeypatch.undo()
+    assert migrate(sqlite_url(path)) == "0002"
+    assert revision_and_receipts(tmp_path / "ledger.sqlite.0001") == ("0001", 1)
+    assert {p.name for p in tmp_path.iterdir()} == {"ledger.sqlite", "ledger.sqlite.0001"}

@@ -200,7 +200,7 @@ async def test_damage_is_found_after_a_crash(ledger: SqlLedger, path: Path) -> N
             file.write(b"\xff" * 4096)
     path.with_name(f"{path.name}-wal").touch()
     with pytest.raises(LedgerUnavailable, match=r"damaged|malformed"):
-        open_ledger(sqlite_url(path), migrate=True, spool_path=spool_path)
+        open_ledger(sqlite_url(path), migrate=True, spool_path=spool_path, alone=True)
 
 
 async def test_a_reader_can_not_write(ledger: SqlLedger, path: Path) -> None:
