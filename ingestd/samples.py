@@ -9,11 +9,13 @@ import struct
 import time
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 
-from PIL import Image, ImageDraw, ImageFont
+import pillow_heif
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import NameObject
 
@@ -46,10 +48,14 @@ _SHOPS = (
     ("CORNER STATIONERS", "88 Mill Lane", _DESK),
     ("NOODLE WORKSHOP", "3 Market Square", _FOOD),
 )
-_SCANNED_AT = time.struct_time((2026, 1, 2, 9, 30, 0, 4, 2, 0))
+_A4_WIDTH_INCH = 8.27
+_ORIENTATION = 0x0112  # Exif 2.32 section 4.6.4
+_TURN_RIGHT = 6  # shown upright after a turn of 90 degrees clockwise
+SCANNED_AT = time.struct_time((2026, 1, 2, 9, 30, 0, 4, 2, 0))
 _PAPER_SIZE = (720, 1080)
 _INK = (38, 38, 46)
 _PAPER = (250, 248, 242)
+_INK_OR_PAPER = [0] * 128 + [255] * 128
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -63,9 +69,17 @@ class Line:
 # --- sound receipts ----------------------------------------------------------------------------------------
 
 
-def jpeg(seed: int = 1) -> bytes:
-    """A till receipt as a photo would show it."""
-    return _encode(_receipt(seed), "JPEG", quality=85)
+def picture(seed: int = 1, *, width: int = _PAPER_SIZE[0], noise: int = 18) -> Image.Image:
+    """The receipt all others are made of: upright, RGB, two by three. `noise` in grey levels, 0: none."""
+    drawn = _receipt(seed, noise=noise)
+    if width == drawn.width:
+        return drawn
+    return drawn.resize((width, width * drawn.height // drawn.width), Image.Resampling.BICUBIC)
+
+
+def jpeg(seed: int = 1, *, width: int = _PAPER_SIZE[0]) -> bytes:
+    """A till receipt as a photo would show it; `width` in pixels, 2,800 is that of a phone's camera."""
+    return _encode(picture(seed, width=width), "JPEG", quality=85)
 
 
 def progressive_jpeg(seed: int = 1) -> bytes:
@@ -87,19 +101,49 @@ def png(seed: int = 1) -> bytes:
     return _encode(_receipt(seed, noise=0), "PNG")
 
 
+def heic(seed: int = 1, *, width: int = _PAPER_SIZE[0], lying: bool = False) -> bytes:
+    """As an iPhone takes it. `lying`: it was held sideways, and a property of the file says so.
+
+    The property is `irot` (ISO/IEC 23008-12 6.5.10), which the encoder writes for an Exif orientation.
+    """
+    upright = _speckled(picture(seed, width=width, noise=0), levels=24, seed=seed)
+    exif = Image.Exif()
+    exif[_ORIENTATION] = _TURN_RIGHT if lying else 1
+    stored = upright.transpose(Image.Transpose.ROTATE_90) if lying else upright
+    buffer = BytesIO()
+    pillow_heif.from_pillow(stored).save(buffer, quality=70, exif=exif.tobytes())
+    return buffer.getvalue()
+
+
+def tiff(seed: int = 1, *, pages: int = 1, compression: str = "tiff_lzw") -> bytes:
+    """A scan of several pages. `compression` by Pillow's names; group3 and group4 are black and white."""
+    scans = [picture(seed + page, noise=0) for page in range(pages)]
+    if compression.startswith("group"):
+        scans = [scan.convert("L").point(_INK_OR_PAPER, "1") for scan in scans]
+    dpi = scans[0].width / _A4_WIDTH_INCH
+    options = {"compression": compression, "dpi": (dpi, dpi)}
+    return _encode(scans[0], "TIFF", save_all=True, append_images=scans[1:], **options)
+
+
+def grainy_scan() -> bytes:
+    """A page scanned at 240 dpi with every fibre of the paper: a readable receipt, and a PNG of 12 MB."""
+    page = _speckled(picture(8, width=2000, noise=0), levels=17, seed=8)
+    return _encode(page, "PNG", compress_level=1)
+
+
 def pdf(seed: int = 1, pages: int = 1) -> bytes:
     """A scan: one receipt on each page."""
     receipts = [_receipt(seed + page) for page in range(pages)]
-    dates = {"creationDate": _SCANNED_AT, "modDate": _SCANNED_AT}  # else Pillow asks the clock
+    dates = {"creationDate": SCANNED_AT, "modDate": SCANNED_AT}  # else Pillow asks the clock
     return _encode(receipts[0], "PDF", save_all=True, append_images=receipts[1:], **dates)
 
 
 # --- documents that must be refused ------------------------------------------------------------------------
 
 
-def encrypted_pdf(*, password: str = "", algorithm: str = "AES-256") -> bytes:
+def encrypted_pdf(*, password: str = "", algorithm: str = "AES-256", document: bytes | None = None) -> bytes:
     """With a password it can't be opened; without, only what its owner allows can be done with it."""
-    writer = PdfWriter(clone_from=PdfReader(BytesIO(small_pdf(0))))
+    writer = PdfWriter(clone_from=PdfReader(BytesIO(document or small_pdf(0))))
     writer.encrypt(user_password=password, owner_password="owner", algorithm=algorithm)  # noqa: S106 - a sample
     return _written(writer)
 
@@ -175,11 +219,11 @@ def small_pdf(number: int) -> bytes:
         b"<< /Length %d >>\nstream\n%b\nendstream" % (len(content), content),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     )
-    return _assembled(objects)
+    return assembled_pdf(objects)
 
 
-def _assembled(objects: tuple[bytes, ...]) -> bytes:
-    """Objects 1, 2, 3 … with header, cross-reference table and trailer (ISO 32000-2 section 7.5)."""
+def assembled_pdf(objects: Sequence[bytes]) -> bytes:
+    """A PDF of objects 1, 2, 3 …, the first being its catalog (ISO 32000-2 section 7.5)."""
     document = bytearray(b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")
     offsets: list[int] = []
     for number, content in enumerate(objects, 1):
@@ -252,6 +296,13 @@ def _with_grain(picture: Image.Image, chance: random.Random, noise: int) -> Imag
     grain = Image.frombytes("L", picture.size, chance.randbytes(picture.width * picture.height))
     layer = Image.merge("RGB", [grain.point(lambda level: level * noise // 255)] * 3)
     return Image.blend(picture, Image.eval(layer, lambda level: 255 - level), 0.12)
+
+
+def _speckled(picture: Image.Image, *, levels: int, seed: int) -> Image.Image:
+    """With the noise of a sensor in each sample: up to so many levels of 256 darker."""
+    noise = random.Random(seed).randbytes(picture.width * picture.height * 3)
+    paler = bytes(level * levels // 256 for level in range(256))
+    return ImageChops.subtract(picture, Image.frombytes("RGB", picture.size, noise.translate(paler)))
 
 
 @cache

@@ -1,95 +1,303 @@
-"""The normalizer: does this document become a receipt image as it is?
+"""The normalizer: from documents to the one image that is sent, with the help of a limited process.
 
-Cheap questions first, here in the daemon: how many documents, how large, which type by its first bytes. Then
-the document goes to a limited process, by path, and only a verdict comes back. A document that is sound is
-sent unchanged: the receipt image is the spool file itself.
+Cheap questions first, here in the daemon: how many documents, how large, which types by their first bytes.
+Then the documents go to a limited process, by path, and a verdict comes back. A document that is accepted as
+it is becomes the image itself; else the image comes through a file of the spool, and is looked at before it
+is believed: its type, its size, its place in the spool by its own hash.
 """
 
 import asyncio
+import io
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from ingestd import sniff
-from ingestd.domain.document import Document, InvalidDocument, ReceiptImage
-from ingestd.interfaces import Limits
-from ingestd.normalizer import reasons
-from ingestd.normalizer.exchange import Finding, InspectionRequest, MalformedAnswer, read_answer
+from ingestd.domain.document import Document, InvalidDocument, ReceiptImage, display_name
+from ingestd.interfaces import Limits, Refusal, Unpacked
+from ingestd.normalizer import reasons, remarks
+from ingestd.normalizer.exchange import (
+    CompareRequest,
+    Finding,
+    Input,
+    Listing,
+    MalformedAnswer,
+    Member,
+    Prepared,
+    PrepareRequest,
+    UnpackRequest,
+    read_compared,
+    read_listing,
+    read_prepared,
+)
 from ingestd.offload.errors import WorkerLost
-from ingestd.settings import PreparationSettings
+from ingestd.settings import MEGABYTE, PreparationSettings
+from ingestd.spool import Spool
 
-INSPECTABLE = frozenset({sniff.PDF, sniff.JPEG, sniff.PNG})
+PICTURES = frozenset(
+    {
+        sniff.JPEG,
+        sniff.PNG,
+        *("image/heic", "image/heif", "image/avif", "image/tiff", "image/webp", "image/gif"),
+        *("image/bmp", "image/jp2"),
+    }
+)
+CONVERTIBLE = PICTURES | {sniff.PDF}
+MOST_BYTES = 200 * MEGABYTE
+"""Of all documents of one receipt together: they lie in the memory of one limited process."""
+
+MOST_MEMBERS = 200
+MOST_UNPACKED_BYTES = 400 * MEGABYTE
+MOST_RATIO = 100
+MOST_DEPTH = 3
+_THUMBNAIL_BYTES = 200_000
 
 
 class Offload(Protocol):
-    """Runs `inspection.inspect` in a limited process."""
+    """Runs `work.work` in a limited process."""
 
-    async def run(self, request: Mapping[str, object], inputs: Sequence[Path]) -> Mapping[str, object]:
+    async def run(
+        self,
+        request: Mapping[str, object],
+        inputs: Sequence[Path],
+        outputs: Sequence[Path | int] = (),
+    ) -> Mapping[str, object]:
         """Raises WorkerLost when the process was ended by its limits or ended itself."""
         ...
 
 
-class InspectingNormalizer:
-    """Accepts sound PDF, JPEG and PNG documents, one for each receipt."""
+class PreparingNormalizer:
+    """interfaces.Normalizer. Raises OSError when the spool can't be read, OffloadBroken: broken machinery."""
 
-    def __init__(self, offload: Offload, settings: PreparationSettings) -> None:
+    def __init__(self, offload: Offload, spool: Spool, settings: PreparationSettings) -> None:
         self._offload = offload
+        self._spool = spool
         self._settings = settings
 
-    async def normalize(
-        self, documents: Sequence[Document], limits: Limits
-    ) -> ReceiptImage | InvalidDocument:
-        """The document itself as a ReceiptImage, or why it is none.
+    async def unpack(self, document: Document, path: str) -> Unpacked | None:
+        if document.size == 0 or await asyncio.to_thread(_type_of, document.path) != sniff.ZIP:
+            return None
+        with self._spool.scratch() as members:
+            try:
+                listing = await self._listing(document, members)
+                if isinstance(listing, Finding):
+                    return None
+                return await asyncio.to_thread(self._spool_members, listing, members, path)
+            except (WorkerLost, MalformedAnswer):
+                return None
 
-        Raises OSError when the spool can't be read, and OffloadBroken: broken machinery.
-        """
+    async def normalize(
+        self, documents: Sequence[Document], limits: Limits, *, passwords: Sequence[str] = ()
+    ) -> ReceiptImage | InvalidDocument:
         if not documents:
             return reasons.nothing_to_send()
-        if len(documents) > 1:
-            return reasons.several_documents([document.filename for document in documents])
-        document = documents[0]
-        if document.size == 0:
-            return reasons.empty(document)
-        if document.size > limits.max_bytes:
-            return reasons.too_large(document, limits)
-        head, tail = await asyncio.to_thread(_ends, document.path)
-        mime_type = sniff.sniff(head, tail)
-        if mime_type not in limits.types or mime_type not in INSPECTABLE:
-            if not head.strip(b"\0"):
-                return reasons.only_zeros(document)
-            return reasons.wrong_format(document, mime_type, limits)
-        return await self._inspected(document, mime_type, limits)
+        types = await asyncio.to_thread(lambda: [_type_of(document.path) for document in documents])
+        for document, mime_type in zip(documents, types, strict=True):
+            refused = await self._refused_unopened(document, mime_type, limits)
+            if refused is not None:
+                return refused
+        total_bytes = sum(document.size for document in documents)
+        if total_bytes > MOST_BYTES:
+            return reasons.too_much(documents, total_bytes, MOST_BYTES)
+        if len(documents) > 1 and sniff.PDF not in limits.types:
+            return reasons.several_documents(documents)
+        return await self._prepared(documents, types, limits, passwords)
 
-    async def _inspected(
-        self, document: Document, mime_type: str, limits: Limits
-    ) -> ReceiptImage | InvalidDocument:
-        request = InspectionRequest(
-            mime_type=mime_type,
-            size=document.size,
-            level=self._settings.inspect,
+    async def same(self, first: ReceiptImage, second: ReceiptImage) -> bool:
+        asked = CompareRequest(
+            images=(
+                Input(mime_type=first.mime_type, size=first.size),
+                Input(mime_type=second.mime_type, size=second.size),
+            ),
             max_pixels=self._settings.max_pixels,
-            max_pages=limits.max_pages,
         )
         try:
-            answer = read_answer(await self._offload.run(request.write(), [document.path]))
-        except WorkerLost as lost:
-            return reasons.inspection_died(document, lost.kind)
-        except MalformedAnswer:  # a parser that was taken over costs its own document only
-            return reasons.inspection_died(document, "crash")
-        if isinstance(answer, Finding):
-            return reasons.unsound(document, mime_type, answer)
-        return ReceiptImage(
-            path=document.path,
-            mime_type=mime_type,
+            answer = await self._offload.run(asked.write(), [first.path, second.path])
+            return read_compared(answer).same
+        except (WorkerLost, MalformedAnswer):
+            return False  # two pictures that break the comparison are not known to be the same
+
+    # --- archives
+
+    async def _listing(self, document: Document, members: BinaryIO) -> Listing | Finding:
+        asked = UnpackRequest(
             size=document.size,
+            max_members=MOST_MEMBERS,
+            max_bytes=MOST_UNPACKED_BYTES,
+            max_ratio=MOST_RATIO,
+            max_depth=MOST_DEPTH,
+        )
+        answer = await self._offload.run(asked.write(), [document.path], [members.fileno()])
+        return read_listing(answer, max_members=MOST_MEMBERS)
+
+    def _spool_members(self, listing: Listing, members: BinaryIO, path: str) -> Unpacked:
+        documents = []
+        for member in listing.members:
+            spooled = self._spool.write(io.BufferedReader(_Part(members.fileno(), member)))
+            if spooled.size != member.size:
+                raise MalformedAnswer("the members are not where it says")
+            name = _member_path(member.name)
+            documents.append(
+                Document(
+                    path=spooled.path,
+                    filename=name.rpartition("/")[2],
+                    size=spooled.size,
+                    sha256=spooled.sha256,
+                    declared_type=None,
+                    arrived_as=f"{path}/{name}",
+                )
+            )
+        passed_over = [Refusal(filename=name, reason=reasons.PASSED_OVER) for name in listing.passed_over]
+        return Unpacked(documents=tuple(documents), refused=tuple(passed_over))
+
+    # --- preparing
+
+    async def _refused_unopened(
+        self, document: Document, mime_type: str, limits: Limits
+    ) -> InvalidDocument | None:
+        if document.size == 0:
+            return reasons.empty(document)
+        if mime_type in CONVERTIBLE:
+            return None
+        if mime_type == sniff.ZIP:
+            return await self._refused_archive(document, limits)
+        if mime_type == sniff.UNKNOWN and await asyncio.to_thread(_begins_with_zeros, document.path):
+            return reasons.only_zeros(document)
+        return reasons.wrong_format(document, mime_type, limits)
+
+    async def _refused_archive(self, document: Document, limits: Limits) -> InvalidDocument:
+        """An archive that intake left as a document: what is wrong with it is found out again."""
+        with self._spool.scratch() as members:
+            try:
+                listing = await self._listing(document, members)
+            except WorkerLost as lost:
+                return reasons.inspection_died(document, lost.kind)
+            except MalformedAnswer:
+                return reasons.inspection_died(document, "crash")
+        if isinstance(listing, Finding):
+            return reasons.unsound(document, sniff.ZIP, listing)
+        return reasons.wrong_format(document, sniff.ZIP, limits)
+
+    async def _prepared(
+        self, documents: Sequence[Document], types: Sequence[str], limits: Limits, passwords: Sequence[str]
+    ) -> ReceiptImage | InvalidDocument:
+        asked = PrepareRequest(
+            documents=tuple(
+                Input(mime_type=mime_type, size=document.size)
+                for document, mime_type in zip(documents, types, strict=True)
+            ),
+            types=limits.types,
+            max_bytes=limits.max_bytes,
+            max_pages=limits.max_pages,
+            level=self._settings.inspect,
+            max_pixels=self._settings.max_pixels,
+            strip_location=self._settings.strip_location,
+            passwords=tuple(passwords),
+        )
+        with ExitStack() as stack:
+            image, thumbnail = (stack.enter_context(self._spool.scratch()) for _ in range(2))
+            try:
+                answer = read_prepared(
+                    await self._offload.run(
+                        asked.write(),
+                        [document.path for document in documents],
+                        [image.fileno(), thumbnail.fileno()],
+                    )
+                )
+                if isinstance(answer, Finding):
+                    return self._refused(documents, types, answer)
+                return await asyncio.to_thread(self._keep, documents, limits, answer, image, thumbnail)
+            except WorkerLost as lost:
+                return reasons.inspection_died(documents[0], lost.kind)
+            except MalformedAnswer:  # a parser that was taken over costs its own documents only
+                return reasons.inspection_died(documents[0], "crash")
+
+    def _refused(
+        self, documents: Sequence[Document], types: Sequence[str], finding: Finding
+    ) -> InvalidDocument:
+        if finding.document >= len(documents):
+            raise MalformedAnswer("there is no such document")
+        document = documents[finding.document]
+        return reasons.unsound(document, types[finding.document], finding, of=len(documents))
+
+    def _keep(
+        self,
+        documents: Sequence[Document],
+        limits: Limits,
+        answer: Prepared,
+        image: BinaryIO,
+        thumbnail: BinaryIO,
+    ) -> ReceiptImage:
+        """Blocks. Raises StorageExhausted, and MalformedAnswer for an image that was not asked for."""
+        if answer.mime_type not in limits.types:
+            raise MalformedAnswer("the image has a type that is not taken")
+        if answer.as_is and len(documents) == 1:
+            path, sha256, size = documents[0].path, documents[0].sha256, documents[0].size
+            found = _type_of(path)
+        else:
+            found = _type_at(image.fileno())
+            image.seek(0)  # the process shares its place in the file, and stands at the end
+            spooled = self._spool.write(image)
+            path, sha256, size = spooled.path, spooled.sha256, spooled.size
+        if found != answer.mime_type or not 0 < size <= limits.max_bytes:
+            raise MalformedAnswer("the image is not what it says")
+        if answer.thumbnail:
+            self._keep_thumbnail(sha256, thumbnail)
+        return ReceiptImage(
+            path=path,
+            mime_type=answer.mime_type,
+            size=size,
             pages=answer.pages,
-            sha256=document.sha256,
+            sha256=sha256,
+            steps=remarks.sentences(answer.steps, documents),
+            warnings=remarks.sentences(answer.cautions, documents),
+            fingerprint=answer.fingerprint,
         )
 
+    def _keep_thumbnail(self, sha256: str, thumbnail: BinaryIO) -> None:
+        data = os.pread(thumbnail.fileno(), _THUMBNAIL_BYTES + 1, 0)
+        if len(data) <= _THUMBNAIL_BYTES and sniff.sniff(data) == sniff.JPEG:
+            self._spool.write_thumbnail(sha256, data)
 
-def _ends(path: Path) -> tuple[bytes, bytes]:
+
+class _Part(io.RawIOBase):
+    """The bytes of one member, as a stream."""
+
+    def __init__(self, descriptor: int, member: Member) -> None:
+        self._descriptor = descriptor
+        self._position = member.offset
+        self._end = member.offset + member.size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "io.WriteableBuffer") -> int:  # type: ignore[name-defined] # typeshed's own name
+        view = memoryview(buffer).cast("B")
+        piece = os.pread(self._descriptor, min(len(view), self._end - self._position), self._position)
+        view[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+
+def _member_path(name: str) -> str:
+    """A member's own path, made presentable: no part of it leads anywhere."""
+    parts = [display_name(part) for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return "/".join(parts[-8:]) or "unnamed"
+
+
+def _type_of(path: Path) -> str:
     with path.open("rb") as file:
-        head = file.read(sniff.HEAD_BYTES)
-        size = file.seek(0, 2)
-        file.seek(max(0, size - sniff.TAIL_BYTES))
-        return head, file.read(sniff.TAIL_BYTES)
+        return _type_at(file.fileno())
+
+
+def _type_at(descriptor: int) -> str:
+    size = os.fstat(descriptor).st_size
+    head = os.pread(descriptor, sniff.HEAD_BYTES, 0)
+    return sniff.sniff(head, os.pread(descriptor, sniff.TAIL_BYTES, max(0, size - sniff.TAIL_BYTES)))
+
+
+def _begins_with_zeros(path: Path) -> bool:
+    with path.open("rb") as file:
+        return not file.read(sniff.HEAD_BYTES).strip(b"\0")

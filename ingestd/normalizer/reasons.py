@@ -4,17 +4,31 @@ Every refusal of this room is worded here: a reason in plain sentences without j
 person can carry out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, assert_never
 
 from ingestd import sniff
 from ingestd.domain.document import Document, InvalidDocument
 from ingestd.interfaces import Limits
-from ingestd.normalizer.exchange import Finding, Problem
+from ingestd.normalizer.exchange import NAMES, Finding, Problem
+from ingestd.normalizer.wording import filled_in, megabytes
 
-MEGABYTE = 1_000_000
+PASSED_OVER = "It is empty, or something an operating system put into the archive."
 _OTHER_NAMES = {"image/jpg": sniff.JPEG}
-_FORMATS = {sniff.PDF: "PDF", sniff.JPEG: "JPEG", sniff.PNG: "PNG"}
+_FORMATS = {
+    sniff.PDF: "PDF",
+    sniff.JPEG: "JPEG",
+    sniff.PNG: "PNG",
+    sniff.ZIP: "ZIP archive",
+    "image/heic": "HEIC photo",
+    "image/heif": "HEIF photo",
+    "image/avif": "AVIF picture",
+    "image/tiff": "TIFF",
+    "image/webp": "WebP picture",
+    "image/gif": "GIF",
+    "image/bmp": "BMP",
+    "image/jp2": "JPEG 2000 picture",
+}
 _EXTENSIONS = {
     sniff.PDF: frozenset({"pdf"}),
     sniff.JPEG: frozenset({"jpg", "jpeg", "jpe", "jfif", "mpo"}),
@@ -22,6 +36,95 @@ _EXTENSIONS = {
 }
 
 _SEND_AGAIN = "Scan or photograph the receipt again, or get the original once more, and send that."
+_SMALLER = (
+    "Scan it at a lower resolution (200 dpi is plenty), in grey instead of colour, or send a smaller copy of "
+    "the photo."
+)
+_PRINT_TO_PDF = "Open it, print it to a new PDF (Print, then Save as PDF) and send that one."
+
+
+_ONE_BY_ONE = "Unpack it and send the receipts inside it one by one."
+
+WORDS: Mapping[Problem, tuple[str, str]] = {
+    Problem.TRUNCATED: (
+        "The {what} is incomplete: its end is missing, as after a copy or download that broke off.",
+        "Copy or download it again, or scan the receipt once more, and send that.",
+    ),
+    Problem.CORRUPT: ("The {what} is damaged and can't be opened.", _SEND_AGAIN),
+    Problem.DAMAGED_PAGE: ("Page {page} of the {what} is damaged.", _SEND_AGAIN),
+    Problem.MISSING_PAGES: (
+        "The {what} is damaged: of its {declared} pages only {pages} are there.",
+        _SEND_AGAIN,
+    ),
+    Problem.ENCRYPTED: (
+        "The {what} is protected by a password, and the expense system takes none that is.",
+        "Remove the password: open it, print it to a new PDF (Print, then Save as PDF) and send that one.",
+    ),
+    Problem.LOCKED_FOREVER: (
+        "The {what} is encrypted for certain people, or in a way nobody here knows.",
+        _PRINT_TO_PDF,
+    ),
+    Problem.NO_PAGES: ("The {what} has no pages.", _SEND_AGAIN),
+    Problem.TOO_MANY_PAGES: (
+        "The {what} has {pages} pages; at most {limit} are taken.",
+        "Send only the pages of the receipt itself.",
+    ),
+    Problem.TOO_MANY_PIXELS: (
+        "A picture in the file has {width} x {height} pixels; at most {limit:million} million are allowed.",
+        "Scan it at a lower resolution (200 dpi is plenty) or send a smaller copy of the photo.",
+    ),
+    Problem.TOO_COMPLEX: (
+        "The {what} unpacks to far more than any receipt needs.",
+        "Print it to a new PDF, or take a photo of the receipt, and send that.",
+    ),
+    Problem.ANIMATED: (
+        "The picture is an animation of more than {limit} frames; a receipt is one still picture.",
+        "Take a photo or a screenshot of the receipt and send that.",
+    ),
+    Problem.UNSUPPORTED: (
+        "The {what} is of a rare kind that can't be read here.",
+        "Open it, save it as a usual JPEG or PDF, and send that.",
+    ),
+    Problem.TOO_LARGE: (
+        "The {what} has {size:up} MB; the expense system takes at most {limit:down} MB. The smallest it can "
+        "be made and still be read has {smallest:up} MB.",
+        f"{_SMALLER} A long document can be split into several receipts.",
+    ),
+    Problem.BLANK: (
+        "The {what} is blank: there is nothing to read in it.",
+        "Check the scanner or the camera, and send it again.",
+    ),
+    Problem.TINY: (
+        "The picture has only {width} x {height} pixels: too few to read anything.",
+        "Send the photo in its full size, not a preview of it.",
+    ),
+    Problem.PORTFOLIO: (
+        "The {what} is a collection of files, and these in it are neither PDF nor picture: {names}.",
+        "Save the receipts out of it and send them one by one.",
+    ),
+    Problem.FORM: (
+        "The {what} is an interactive form that only Adobe Reader can show; what is sent would be empty.",
+        "Open it in Adobe Reader, print it to a new PDF and send that one.",
+    ),
+    Problem.LOCKED_MEMBERS: ("The {what} is protected by a password.", _ONE_BY_ONE),
+    Problem.TOO_MANY_MEMBERS: ("The {what} holds more than {limit} files.", _ONE_BY_ONE),
+    Problem.UNPACKS_TOO_LARGE: (
+        "The {what} unpacks to more than {limit:down} MB, far more than receipts need.",
+        _ONE_BY_ONE,
+    ),
+    Problem.NESTED_TOO_DEEP: (
+        "The {what} holds archives within archives, more than {limit} deep.",
+        _ONE_BY_ONE,
+    ),
+    Problem.NO_MEMBERS: ("The {what} is empty.", "Put the receipts into it, or send them one by one."),
+}
+"""Reason and fix of each problem; `{what}` is the kind of document."""
+
+_TRIED = (
+    "The {what} is protected by a password, and none of the {tried} known passwords opens it.",
+    "Remove the password (open it, print it to a new PDF) and send that one; or have the password added to "
+    "the passwords_file, and the receipt tried again.",
+)
 
 
 def nothing_to_send() -> InvalidDocument:
@@ -31,11 +134,22 @@ def nothing_to_send() -> InvalidDocument:
     )
 
 
-def several_documents(filenames: list[str]) -> InvalidDocument:
+def several_documents(documents: Sequence[Document]) -> InvalidDocument:
     return InvalidDocument(
-        reason=f"{len(filenames)} documents came for one receipt; merging them into one isn't possible yet.",
-        fix="Put all pages into one PDF and send that, or send each document as a receipt of its own.",
-        filename=filenames[0],
+        reason=f"{len(documents)} documents came for one receipt, and the expense system takes no PDF that "
+        "could hold them all.",
+        fix="Send each document as a receipt of its own.",
+        filename=documents[0].filename,
+    )
+
+
+def too_much(documents: Sequence[Document], size_bytes: int, limit_bytes: int) -> InvalidDocument:
+    what = "The file has" if len(documents) == 1 else f"The {len(documents)} files of this receipt have"
+    return InvalidDocument(
+        reason=f"{what} {megabytes(size_bytes, up=True)} MB; at most {megabytes(limit_bytes, up=False)} MB "
+        "can be worked on.",
+        fix=_SMALLER,
+        filename=documents[0].filename,
     )
 
 
@@ -55,18 +169,8 @@ def only_zeros(document: Document) -> InvalidDocument:
     )
 
 
-def too_large(document: Document, limits: Limits) -> InvalidDocument:
-    return InvalidDocument(
-        reason=f"The file has {_megabytes(document.size, up=True)} MB; the expense system takes at most "
-        f"{_megabytes(limits.max_bytes, up=False)} MB.",
-        fix="Scan it at a lower resolution (200 dpi is plenty), in grey instead of colour, or send a smaller "
-        "copy of the photo.",
-        filename=document.filename,
-    )
-
-
 def wrong_format(document: Document, mime_type: str, limits: Limits) -> InvalidDocument:
-    """Not one of the types the target takes; `mime_type` is what the bytes say."""
+    """Nothing an image can be made of; `mime_type` is what the bytes say."""
     what = sniff.describe(mime_type)
     claimed = _claimed_type(document.filename)
     if claimed is None or claimed == mime_type:
@@ -74,16 +178,18 @@ def wrong_format(document: Document, mime_type: str, limits: Limits) -> InvalidD
     else:
         named = f"The file is named like a {_FORMATS[claimed]}, but it is {what}"
     return InvalidDocument(
-        reason=f"{named}. A receipt must be {_accepted(limits)}.",
+        reason=f"{named}. A receipt must be a PDF or a picture (JPEG, PNG, HEIC, TIFF …).",
         fix=_conversion(mime_type, limits),
         filename=document.filename,
     )
 
 
-def unsound(document: Document, mime_type: str, finding: Finding) -> InvalidDocument:
-    """What the inspection found in a document of an accepted type."""
+def unsound(document: Document, mime_type: str, finding: Finding, *, of: int = 1) -> InvalidDocument:
+    """What was found in a document; `of`: of how many documents that make one receipt."""
     what = _FORMATS.get(mime_type, "document")
     reason, fix = _worded(finding, what)
+    if of > 1:
+        reason = f"{document.filename}, one of the {of} files of this receipt: {reason}"
     return InvalidDocument(reason=reason, fix=fix, filename=document.filename)
 
 
@@ -91,11 +197,11 @@ def inspection_died(document: Document, kind: Literal["wall", "cpu", "memory", "
     """The limited process was ended by its limits, or ended itself."""
     match kind:
         case "wall" | "cpu":
-            reason = "Checking the file took too long; it is damaged or far too complicated for a receipt."
+            reason = "Reading the file took too long; it is damaged or far too complicated for a receipt."
         case "memory":
-            reason = "Checking the file took too much memory; it is damaged or far too large when opened."
+            reason = "Reading the file took too much memory; it is damaged or far too large when opened."
         case "crash":
-            reason = "The file could not be checked: it is so damaged that the check broke down on it."
+            reason = "The file could not be read: it is so damaged that the reader broke down on it."
         case _:
             assert_never(kind)
     return InvalidDocument(
@@ -106,64 +212,20 @@ def inspection_died(document: Document, kind: Literal["wall", "cpu", "memory", "
 
 
 def _worded(finding: Finding, what: str) -> tuple[str, str]:
-    number: Mapping[str, int] = finding.numbers
-    match finding.problem:
-        case Problem.TRUNCATED:
-            return (
-                f"The {what} is incomplete: its end is missing, as after a copy or download that broke off.",
-                "Copy or download it again, or scan the receipt once more, and send that.",
-            )
-        case Problem.CORRUPT:
-            return f"The {what} is damaged and can't be opened.", _SEND_AGAIN
-        case Problem.DAMAGED_PAGE:
-            return f"Page {number['page']} of the {what} is damaged.", _SEND_AGAIN
-        case Problem.MISSING_PAGES:
-            return (
-                f"The {what} is damaged: of its {number['declared']} pages only {number['pages']} are there.",
-                _SEND_AGAIN,
-            )
-        case Problem.ENCRYPTED:
-            return (
-                f"The {what} is encrypted or protected by a password; the expense system can't take it.",
-                "Open it, print it to a new PDF (Print, then Save as PDF) and send that one.",
-            )
-        case Problem.NO_PAGES:
-            return f"The {what} has no pages.", _SEND_AGAIN
-        case Problem.TOO_MANY_PAGES:
-            return (
-                f"The {what} has {number['pages']} pages; the expense system takes at most "
-                f"{number['limit']}.",
-                "Send only the pages of the receipt itself.",
-            )
-        case Problem.TOO_MANY_PIXELS:
-            return (
-                f"A picture in the file has {number['width']} x {number['height']} pixels, "
-                f"{_megapixels(number['width'] * number['height'])} million; at most "
-                f"{_megapixels(number['limit'])} million are allowed.",
-                "Scan it at a lower resolution (200 dpi is plenty) or send a smaller copy of the photo.",
-            )
-        case Problem.TOO_COMPLEX:
-            return (
-                f"The {what} unpacks to far more than any receipt needs.",
-                "Print it to a new PDF, or take a photo of the receipt, and send that.",
-            )
-        case Problem.ANIMATED:
-            return (
-                f"The picture is an animation of {number['frames']} frames; a receipt is one still picture.",
-                "Take a photo or a screenshot of the receipt and send that.",
-            )
-        case _:
-            assert_never(finding.problem)
+    """Reason and fix, with the numbers of the finding."""
+    words = WORDS[finding.problem]
+    if finding.problem is Problem.ENCRYPTED and finding.numbers.get("tried"):
+        words = _TRIED
+    if what == _FORMATS[sniff.ZIP] and words[1] in (_SEND_AGAIN, WORDS[Problem.UNSUPPORTED][1]):
+        words = (words[0], _ONE_BY_ONE)
+    names = ", ".join(f"“{name}”" for name in finding.names[:NAMES])
+    reason, fix = (text.replace("{what}", what).replace("{names}", "\0") for text in words)
+    return filled_in(reason, finding.numbers).replace("\0", names), fix
 
 
 def _conversion(mime_type: str, limits: Limits) -> str:
     """How to get from that format to one that is taken."""
     best = "a PDF" if sniff.PDF in limits.types else f"a {_accepted(limits)}"
-    if mime_type in ("image/heic", "image/heif"):
-        return (
-            "On the phone set Camera > Formats to 'Most Compatible' and take it again, "
-            f"or share the photo as {best}."
-        )
     if mime_type in ("message/rfc822", "application/vnd.ms-outlook", "application/vnd.ms-tnef"):
         return "Save the receipt out of the message and send it, or print the message to a PDF and send that."
     if mime_type == "application/pkcs7-mime":
@@ -216,13 +278,3 @@ def _claimed_type(filename: str) -> str | None:
         if extension in extensions:
             return mime_type
     return None
-
-
-def _megabytes(size_bytes: int, *, up: bool) -> str:
-    """With one decimal where it says something; rounded so that a file over the limit reads as over it."""
-    tenths = -(-size_bytes * 10 // MEGABYTE) if up else size_bytes * 10 // MEGABYTE
-    return f"{tenths / 10:.1f}".removesuffix(".0")
-
-
-def _megapixels(pixels: int) -> str:
-    return f"{pixels // 1_000_000:,}"

@@ -215,6 +215,8 @@ def _spawn(control: int, errors: int) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     # One heap for all threads: glibc reserves 64 MB of address space for each more, and that is limited.
     environment |= {"LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
+    # Linear algebra libraries start a thread for each core when they are imported; a fork must find none.
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     packages = [str(Path(entry).absolute()) for entry in sys.path]
     return subprocess.Popen(
         [sys.executable, "-I", "-c", _BOOT, str(control), str(os.getpid()), *packages],

@@ -7,62 +7,37 @@ from collections.abc import Sequence
 import pytest
 
 from ingestd import samples
-from ingestd.normalizer.exchange import Finding, Level, Problem, Sound
-from tests.unit.normalizer.inspecting import BOTH, MAX_PIXELS, inspect, problem
-
-CATALOG = b"<< /Type /Catalog /Pages 2 0 R >>"
-ONE_PAGE = b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>"
-PAGE = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] /Contents 4 0 R %s >>"
-SHOWS = b"/Resources << /XObject << /Im 5 0 R >> >>"
-
-
-def pdf(*objects: bytes, trailer: bytes = b"") -> bytes:
-    """Objects 1, 2, 3 … as a PDF with a right cross-reference table."""
-    document = b"%PDF-1.4\n"
-    offsets = []
-    for number, content in enumerate(objects, 1):
-        offsets.append(len(document))
-        document += b"%d 0 obj\n%b\nendobj\n" % (number, content)
-    start = len(document)
-    document += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    document += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    document += b"trailer\n<< /Size %d /Root 1 0 R %b >>\n" % (len(objects) + 1, trailer)
-    return document + b"startxref\n%d\n%%%%EOF\n" % start
-
-
-def stream(content: bytes, entries: bytes = b"") -> bytes:
-    return b"<< /Length %d %b >>\nstream\n%b\nendstream" % (len(content), entries, content)
-
-
-def picture(content: bytes, *, width: int = 10, height: int = 10, bits: int = 8, packing: bytes) -> bytes:
-    entries = (
-        b"/Type /XObject /Subtype /Image /Width %d /Height %d /BitsPerComponent %d "
-        b"/ColorSpace /DeviceGray /Filter %b" % (width, height, bits, packing)
-    )
-    return stream(content, entries)
-
-
-def page_with(xobject: bytes, *more: bytes) -> bytes:
-    return pdf(CATALOG, ONE_PAGE, PAGE % SHOWS, stream(b"/Im Do"), xobject, *more)
-
-
-# --- encrypted ---------------------------------------------------------------------------------------------
-
-ENCRYPTED = {
-    f"{algorithm}, {kind}": samples.encrypted_pdf(password=password, algorithm=algorithm)
-    for algorithm in ("AES-256", "AES-128", "RC4-128", "RC4-40")
-    for kind, password in (("password", "secret"), ("owner only", ""))
-}
-ENCRYPTED["by certificate"] = pdf(
-    CATALOG, ONE_PAGE, PAGE % b"", trailer=b"/Encrypt << /Filter /Adobe.PubSec >>"
+from ingestd.normalizer import documents
+from ingestd.normalizer.exchange import Finding, Found, Level, Problem
+from tests.unit.normalizer.pdf_making import (
+    CATALOG,
+    MAX_PIXELS,
+    ONE_PAGE,
+    PAGE,
+    SHOWS,
+    bounds,
+    page_with,
+    pdf,
+    picture,
+    problem,
+    stream,
 )
-ENCRYPTED["by something unknown"] = pdf(CATALOG, ONE_PAGE, PAGE % b"", trailer=b"/Encrypt << /V 99 >>")
+
+LEVELS: tuple[Level, ...] = ("light", "full")
+BOTH = pytest.mark.parametrize("level", LEVELS)
 
 
-@BOTH
-@pytest.mark.parametrize("document", ENCRYPTED.values(), ids=ENCRYPTED.keys())
-def test_an_encrypted_pdf_is_found_whatever_encrypts_it(document: bytes, level: Level) -> None:
-    assert problem(document, level) == Problem.ENCRYPTED
+def finding(document: bytes, level: Level = "full") -> Finding:
+    with pytest.raises(Found) as found:
+        documents.prepare_pdf(document, bounds(level))
+    return found.value.finding
+
+
+def pages(document: bytes, level: Level = "full") -> int:
+    """Of a document that goes as it came."""
+    draft = documents.prepare_pdf(document, bounds(level))
+    assert draft.data is None
+    return draft.pages
 
 
 # --- the page tree -----------------------------------------------------------------------------------------
@@ -94,8 +69,12 @@ BROKEN_TREES: dict[str, tuple[Sequence[bytes], Problem]] = {
         ),
         Problem.CORRUPT,
     ),
-    "5,000 deep": (
-        (CATALOG, *(b"<< /Type /Pages /Kids [%d 0 R] >>" % (n + 3) for n in range(5000)), PAGE % b""),
+    "100,000 deep": (
+        (CATALOG, *(b"<< /Type /Pages /Kids [%d 0 R] >>" % (n + 3) for n in range(100_000)), PAGE % b""),
+        Problem.CORRUPT,
+    ),
+    "a million kids": (
+        (CATALOG, b"<< /Type /Pages /Kids [%b] /Count 1000000 >>" % (b"3 0 R " * 1_000_000), PAGE % b""),
         Problem.CORRUPT,
     ),
 }
@@ -115,30 +94,15 @@ def test_the_sample_without_pages_has_none() -> None:
 
 
 @BOTH
-def test_what_viewers_repair_is_no_reason_to_refuse(level: Level) -> None:
-    whole = samples.small_pdf(1)
-    wrong_offset = whole.replace(b"startxref\n", b"startxref\n1")
-    table = whole.index(b"xref\n0 ")
-    without_table = whole[:table] + whole[whole.index(b"trailer") :]
-    for document in (
-        wrong_offset,
-        without_table,
-        whole.rstrip(b"\n"),
-        whole.replace(b"%%EOF\n", b"%%EOF\r\n\r\n"),
-    ):
-        assert inspect(document, level) == Sound(pages=1)
-
-
-@BOTH
 def test_a_page_without_content_is_a_blank_page(level: Level) -> None:
     blank = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] >>"
-    assert inspect(pdf(CATALOG, ONE_PAGE, blank), level) == Sound(pages=1)
+    assert pages(pdf(CATALOG, ONE_PAGE, blank), level) == 1
 
 
 def test_a_short_length_that_loses_the_checksum_is_forgiven() -> None:
     packed = zlib.compress(b"BT ET " * 100)[:-4]
     document = pdf(CATALOG, ONE_PAGE, PAGE % b"", stream(packed, b"/Filter /FlateDecode"))
-    assert inspect(document, "full") == Sound(pages=1)
+    assert pages(document) == 1
 
 
 # --- the content of pages: full only -----------------------------------------------------------------------
@@ -171,8 +135,8 @@ DAMAGED_PAGES = {
 
 @pytest.mark.parametrize("document", DAMAGED_PAGES.values(), ids=DAMAGED_PAGES.keys())
 def test_full_finds_damage_within_a_page_and_names_the_page(document: bytes) -> None:
-    assert inspect(document, "light") == Sound(pages=1)
-    assert inspect(document, "full") == Finding(problem=Problem.DAMAGED_PAGE, numbers={"page": 1})
+    assert pages(document, "light") == 1
+    assert finding(document) == Finding(problem=Problem.DAMAGED_PAGE, numbers={"page": 1})
 
 
 def test_pictures_that_pages_draw_are_sound_in_every_packing() -> None:
@@ -183,12 +147,12 @@ def test_pictures_that_pages_draw_are_sound_in_every_packing() -> None:
         picture(b"left alone", packing=b"/JPXDecode"),
         picture(b"left alone", packing=b"/CCITTFaxDecode"),
     ):
-        assert inspect(page_with(drawn), "full") == Sound(pages=1)
+        assert pages(page_with(drawn)) == 1
 
 
 def test_a_picture_with_too_many_pixels_is_found_by_its_entries() -> None:
     bomb = picture(zlib.compress(bytes(1000)), width=50_000, height=50_000, packing=b"/FlateDecode")
-    assert inspect(page_with(bomb), "full") == Finding(
+    assert finding(page_with(bomb)) == Finding(
         problem=Problem.TOO_MANY_PIXELS, numbers={"width": 50_000, "height": 50_000, "limit": MAX_PIXELS}
     )
 
@@ -200,7 +164,7 @@ def test_a_picture_that_lies_about_its_pixels_is_found_by_its_own_header() -> No
 
 def test_a_large_scan_in_black_and_white_passes() -> None:
     scan = picture(zlib.compress(bytes(1000)), width=12_000, height=12_000, bits=1, packing=b"/FlateDecode")
-    assert inspect(page_with(scan), "full") == Sound(pages=1)
+    assert pages(page_with(scan)) == 1
 
 
 def test_content_that_unpacks_to_far_too_much_is_found() -> None:
@@ -210,9 +174,88 @@ def test_content_that_unpacks_to_far_too_much_is_found() -> None:
     assert problem(document, "full") == Problem.TOO_COMPLEX
 
 
-def test_forms_that_draw_each_other_for_ever_are_looked_at_once() -> None:
-    form = b"/Type /XObject /Subtype /Form /Resources << /XObject << /A 5 0 R /B 6 0 R >> >>"
-    assert inspect(page_with(stream(b"/B Do", form), stream(b"/A Do", form)), "full") == Sound(pages=1)
+FORM = b"/Type /XObject /Subtype /Form /BBox [0 0 99 99] "
+NEXT = FORM + b"/Resources << /XObject << /Im %d 0 R >> >>"
+LAST = stream(b"0 0 9 9 re f", FORM)
+
+
+def test_drawings_may_lie_in_drawings() -> None:
+    assert pages(page_with(stream(b"/Im Do /Im Do", NEXT % 6), LAST)) == 1
+
+
+ENDLESS = {
+    "drawings that draw each other": page_with(stream(b"/Im Do", NEXT % 6), stream(b"/Im Do", NEXT % 5)),
+    "ten times ten times ten … drawings": page_with(
+        *(stream(b"/Im Do " * 10, NEXT % (6 + level)) for level in range(12)), LAST
+    ),
+    "the same, with remarks between": page_with(
+        *(stream(b"/Im% what\n%else\nDo " * 10, NEXT % (6 + level)) for level in range(12)), LAST
+    ),
+    "the same, with strings for names": page_with(
+        *(stream(b"/Im Do (Im) Do" + b" (Im) Do" * 8, NEXT % (6 + level)) for level in range(12)), LAST
+    ),
+    "a hundred drawings deep": page_with(
+        *(stream(b"/Im Do", NEXT % (6 + level)) for level in range(100)), LAST
+    ),
+    "the same page of content a million times": page_with(
+        stream(b"/Im Do " * 1000, NEXT % 6), stream(b"/Im Do " * 1000, NEXT % 7), LAST
+    ),
+    "patterns in patterns": pdf(
+        CATALOG,
+        ONE_PAGE,
+        PAGE % b"/Resources << /Pattern << /P 5 0 R >> >>",
+        stream(b"/Pattern cs /P scn 0 0 99 99 re f"),
+        stream(
+            b"/Pattern cs /P scn 0 0 99 99 re f",
+            b"/PatternType 1 /PaintType 1 /TilingType 1 /BBox [0 0 9 9] /XStep 9 /YStep 9 "
+            b"/Resources << /Pattern << /P 5 0 R >> >>",
+        ),
+    ),
+    "a note that draws itself": pdf(
+        CATALOG,
+        ONE_PAGE,
+        PAGE % b"/Annots [<< /Subtype /Stamp /Rect [0 0 9 9] /AP << /N 5 0 R >> >>]",
+        stream(b""),
+        stream(b"/Im Do /Im Do", NEXT % 5),
+    ),
+    "a large picture again and again": page_with(
+        stream(b"/Im Do " * 2000, NEXT % 6),
+        picture(zlib.compress(bytes(100)), width=5000, height=5000, packing=b"/FlateDecode"),
+    ),
+}
+
+
+@pytest.mark.parametrize("document", ENDLESS.values(), ids=ENDLESS.keys())
+def test_what_would_be_drawn_for_ever_is_never_given_to_the_renderer(document: bytes) -> None:
+    assert problem(document) is Problem.TOO_COMPLEX
+
+
+LOST = {
+    "a picture that is not there": pdf(CATALOG, ONE_PAGE, PAGE % SHOWS, stream(b"/Im Do")),
+    "a picture without samples": page_with(b"<< /Type /XObject /Subtype /Image /Width 9 >>"),
+    "a picture without height": page_with(stream(b"", b"/Type /XObject /Subtype /Image /Width 9")),
+    "a picture that does not say so": page_with(stream(b"", b"/Type /XObject /Width 9 /Height 9")),
+    "a picture within a drawing": page_with(stream(b"/Im Do", NEXT % 9)),
+    "a picture with another spelling": pdf(CATALOG, ONE_PAGE, PAGE % SHOWS, stream(b"/I#6d Do")),
+}
+
+
+@pytest.mark.parametrize("document", LOST.values(), ids=LOST.keys())
+def test_a_picture_that_the_page_shows_and_that_is_none_is_found(document: bytes) -> None:
+    assert finding(document) == Finding(problem=Problem.DAMAGED_PAGE, numbers={"page": 1})
+
+
+def test_a_picture_that_no_page_shows_need_not_be_there() -> None:
+    assert pages(pdf(CATALOG, ONE_PAGE, PAGE % SHOWS, stream(b"0 0 9 9 re f"))) == 1
+
+
+@pytest.mark.parametrize("limit", [None, 200])
+def test_far_too_many_pages_are_counted_as_the_document_counts_them(limit: int | None) -> None:
+    tree = b"<< /Type /Pages /Kids [%b] /Count 100000 >>" % (b"3 0 R " * 100_000)
+    with pytest.raises(Found) as found:
+        documents.prepare_pdf(pdf(CATALOG, tree, PAGE % b"", stream(b"")), bounds(max_pages=limit))
+    numbers = {"pages": 100_000, "limit": limit or 5_000}
+    assert found.value.finding == Finding(problem=Problem.TOO_MANY_PAGES, numbers=numbers)
 
 
 @BOTH
@@ -226,3 +269,59 @@ def test_a_cross_reference_stream_that_unpacks_without_end_is_not_unpacked(level
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < 100_000_000
+
+
+def test_a_font_that_unpacks_to_gigabytes_is_never_given_to_the_renderer() -> None:
+    layer = zlib.compressobj(9)
+    once = b"".join([layer.compress(bytes(1 << 20)) for _ in range(200)] + [layer.flush()])
+    font = (
+        b"<< /Type /Font /Subtype /TrueType /BaseFont /A /FontDescriptor << /Type /FontDescriptor "
+        b"/FontName /A /Flags 4 /FontFile2 6 0 R >> >>"
+    )
+    document = pdf(
+        CATALOG,
+        ONE_PAGE,
+        PAGE % b"/Resources << /Font << /F 5 0 R >> >>",
+        stream(b"BT /F 9 Tf (a) Tj ET"),
+        font,
+        stream(zlib.compress(once, 9), b"/Filter [/FlateDecode /FlateDecode]"),
+    )
+    assert len(document) < 10_000
+    assert problem(document) == Problem.TOO_COMPLEX
+
+
+CIRCLES = {
+    "cross-references": samples.small_pdf(1).replace(b"/Root 1 0 R", b"/Root 1 0 R /Prev 0000000000"),
+    "outline": pdf(
+        b"<< /Type /Catalog /Pages 2 0 R /Outlines 5 0 R >>",
+        ONE_PAGE,
+        PAGE % b"",
+        stream(b""),
+        b"<< /First 6 0 R /Last 6 0 R /Count 1 >>",
+        b"<< /Title (a) /Parent 5 0 R /Next 6 0 R /Prev 6 0 R /First 6 0 R >>",
+    ),
+    "fields": pdf(
+        b"<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [5 0 R] >> >>",
+        ONE_PAGE,
+        PAGE % b"/Annots [5 0 R]",
+        stream(b""),
+        b"<< /Subtype /Widget /Rect [0 0 9 9] /Parent 6 0 R /Kids [5 0 R] >>",
+        b"<< /Parent 5 0 R /Kids [5 0 R] >>",
+    ),
+    "actions": pdf(
+        b"<< /Type /Catalog /Pages 2 0 R /OpenAction 5 0 R >>",
+        ONE_PAGE,
+        PAGE % b"",
+        stream(b""),
+        b"<< /S /GoTo /D [3 0 R /Fit] /Next 5 0 R >>",
+    ),
+    "references": pdf(CATALOG, ONE_PAGE, PAGE % b"/Annots 5 0 R", stream(b""), b"6 0 R", b"5 0 R"),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("document", CIRCLES.values(), ids=CIRCLES.keys())
+def test_circles_come_to_an_end(document: bytes, level: Level) -> None:
+    start = document.rindex(b"xref\n0 ")
+    document = document.replace(b"/Prev 0000000000", b"/Prev %010d" % start)
+    assert problem(document, level) in (None, Problem.CORRUPT)

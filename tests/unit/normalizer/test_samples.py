@@ -12,7 +12,8 @@ PRINT_HASHES = """
 import hashlib
 from ingestd import samples as s
 for document in (s.jpeg(3), s.progressive_jpeg(3), s.mpo(3), s.png(3), s.pdf(3, pages=2), s.large_png(50_000),
-                 s.pixel_bomb(), s.docx(), s.pageless_pdf(), s.small_jpeg(3), s.small_png(3), s.small_pdf(3)):
+                 s.pixel_bomb(), s.docx(), s.pageless_pdf(), s.small_jpeg(3), s.small_png(3), s.small_pdf(3),
+                 s.heic(3, lying=True), s.tiff(3, pages=2), s.tiff(3, compression="group4"), s.grainy_scan()):
     print(hashlib.sha256(document).hexdigest())
 """
 
@@ -24,7 +25,7 @@ def test_the_same_arguments_give_the_same_bytes_in_every_process() -> None:
     }
     assert len(runs) == 1
     (hashes,) = runs
-    assert len(set(hashes.split())) == 12
+    assert len(set(hashes.split())) == 16
 
 
 def test_another_seed_gives_another_receipt() -> None:
@@ -40,3 +41,7 @@ def test_every_number_gives_other_bytes(small: Callable[[int], bytes]) -> None:
 @pytest.mark.parametrize("size_bytes", [100_000, 12_000_000])
 def test_a_large_png_is_just_over_the_size_asked_for(size_bytes: int) -> None:
     assert size_bytes < len(samples.large_png(size_bytes)) < size_bytes * 1.1
+
+
+def test_the_grainy_scan_is_a_little_too_large_for_a_limit_of_10_mb() -> None:
+    assert 12_000_000 < len(samples.grainy_scan()) < 12_500_000
