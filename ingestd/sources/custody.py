@@ -1,14 +1,14 @@
 """Custody: every claim of one folder, from its rename until it is acknowledged.
 
 A claim is in exactly one hand: outstanding (handed over), held (given back, handed over again later under the
-same ID) or left over (found in the folder after a crash). What was disturbed while it was read goes back to
-its place in the folder instead, to settle anew.
+same ID) or left over (found in the folder after a crash). What was disturbed while it was read, or is only a
+part of what was to be taken, goes back to its place in the folder instead, to settle anew.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +18,12 @@ from ingestd.domain.document import Origin, OriginKind, Payload, display_name
 from ingestd.domain.receipt import new_id
 from ingestd.interfaces import Arrival, Clock, Observer, Refusal
 from ingestd.settings import MEGABYTE, FolderSettings
-from ingestd.sources.claims import Claim, ClaimedContent, OpenFolder, Taken, find_again, left_over, take
+from ingestd.sources.claims import Claim, ClaimedContent, ClaimedFile
+from ingestd.sources.opening import OpenFolder
 from ingestd.sources.outbox import Outbox, printable
-from ingestd.sources.scanning import Settled
+from ingestd.sources.settling import Ready
 from ingestd.sources.sidecar import Instructions
+from ingestd.sources.taking import Taken, find_again, is_listed, left_over, take
 
 BATCH = 16
 """Claims made at once; their directories are fsynced together."""
@@ -53,6 +55,8 @@ class Custody:
         self._held: dict[str, _Held] = {}
         self._left_over: deque[str] = deque()
         self.wake = asyncio.Event()
+        self.returned = 0
+        """How many claims went back to the folder: a scan that began before does not know of their files."""
 
     @property
     def is_empty(self) -> bool:
@@ -65,10 +69,21 @@ class Custody:
             return 0.0
         return min((held.again_at for held in self._held.values()), default=None)
 
+    def awaits(self, ready: Ready) -> bool:
+        """Whether files of its directory are on their way back, so that it may be a part of a group."""
+        claims = (*self._outstanding.values(), *(held.claim for held in self._held.values()))
+        returning = {_parents(file.path) for claim in claims if claim.returning for file in claim.files}
+        return bool(returning) and _parents(ready.files[0].path) in returning
+
     async def adopt(self, folder: OpenFolder) -> None:
-        """Find the claims that a crash left in this folder. Raises OSError."""
+        """Find the claims that a crash left in this folder. Raises OSError.
+
+        What is only a part of a group goes back now, before a scan: else the rest of it, in the folder, could
+        be taken for the whole.
+        """
         ids = await self._run(lambda: left_over(folder))
         self._left_over = deque(i for i in ids if i not in self._outstanding and i not in self._held)
+        await self._run(lambda: self._put_parts_back(folder, list(self._left_over)))
 
     async def again(self, folder: OpenFolder) -> list[Arrival]:
         """A batch of claims that have to be handed over again; empty when none is due. Raises OSError."""
@@ -77,14 +92,26 @@ class Custody:
         ids = [self._left_over.popleft() for _ in range(min(BATCH - len(due), len(self._left_over)))]
         for claim in due:
             del self._held[claim.id]
+        ids += [claim.id for claim in due if claim.committed]
+        due = [claim for claim in due if not claim.committed]
         found = await self._run(lambda: [*self._find_again(folder, ids), *due])
         read = await self._run(lambda: [(claim, self._read_again(claim)) for claim in found])
         return [self._hand_over(claim, told) for claim, told in read if told is not None]
 
-    async def take(self, folder: OpenFolder, batch: Sequence[Settled]) -> tuple[list[Arrival], Taken]:
+    async def take(self, folder: OpenFolder, batch: Sequence[Ready]) -> tuple[list[Arrival], Taken]:
         """Claim what came to rest. Raises OSError; what was claimed by then is found by `adopt`."""
         taken, read = await self._run(lambda: _take(folder, batch, lambda: new_id(self._clock())))
+        for claim in taken.stuck:
+            self._hold(claim)
         return [self._hand_over(claim, instructions) for claim, instructions in read], taken
+
+    def _put_parts_back(self, folder: OpenFolder, ids: Sequence[str]) -> None:
+        for arrival_id in ids:
+            if is_listed(folder, arrival_id):
+                for claim in self._find_again(folder, [arrival_id]):
+                    if claim.returning:
+                        self._left_over.remove(arrival_id)
+                        self._read_again(claim)
 
     def _find_again(self, folder: OpenFolder, ids: Iterable[str]) -> Iterator[Claim]:
         for arrival_id in ids:
@@ -100,9 +127,13 @@ class Custody:
                     yield claim
 
     def _read_again(self, claim: Claim) -> Instructions | None:
-        """None when there is nothing to hand over now."""
+        """None when there is nothing to hand over now: it is gone, it goes back, or it can't be read."""
         try:
-            return None if claim.is_as_taken() is None else claim.instructions()
+            if claim.returning:
+                self._put_back(claim)
+                self._note("claim.returned", claim)
+                return None
+            return claim.instructions() if claim.is_there() else None
         except OSError as error:
             self._note("claim.kept", claim, reason=error.strerror or str(error))
             self._held[claim.id] = _Held(claim, time.monotonic() + AGAIN_S)
@@ -112,32 +143,42 @@ class Custody:
 
     def _hand_over(self, claim: Claim, instructions: Instructions) -> Arrival:
         self._outstanding[claim.id] = claim
-        path = printable(claim.path)
-        filename = display_name(claim.path.rpartition("/")[2])
-        refusal = None
-        if claim.size > self._settings.max_size:
-            reason = (
-                f"The file has {claim.size / MEGABYTE:.0f} MB; this folder takes files up to "
-                f"{self._settings.max_size / MEGABYTE:.0f} MB."
-            )
-            refusal = Refusal(filename=filename, reason=reason)
-        payload = Payload(filename=filename, declared_type=None, content=ClaimedContent(claim))
+        refused = {file.path: self._refusal(file) for file in claim.files if self._is_too_large(file)}
         return Arrival(
             id=claim.id,
-            origin=Origin(kind=OriginKind.FILE, source=self._settings.name, path=path),
-            payloads=(payload,) if refusal is None else (),
-            refused=() if refusal is None else (refusal,),
-            acknowledge=lambda: self._acknowledge(claim, refusal),
+            origin=Origin(kind=OriginKind.FILE, source=self._settings.name, path=printable(claim.path)),
+            payloads=tuple(self._payload(claim, file) for file in claim.files if file.path not in refused),
+            refused=tuple(refused.values()),
+            acknowledge=lambda: self._acknowledge(claim, refused),
             give_back=partial(self._give_back, claim),
             to=instructions.to,
             fields=instructions.fields,
             hold=instructions.hold,
         )
 
-    async def _acknowledge(self, claim: Claim, refusal: Refusal | None) -> None:
-        """The original goes away. If that fails it is handed over again, and the ledger will know it."""
+    def _payload(self, claim: Claim, file: ClaimedFile) -> Payload:
+        """A file that came alone has the path of its arrival."""
+        return Payload(
+            filename=_filename(file),
+            declared_type=None,
+            content=ClaimedContent(claim, file),
+            arrived_as=printable(file.path) if len(claim.files) > 1 else "",
+        )
+
+    def _is_too_large(self, file: ClaimedFile) -> bool:
+        return file.size > self._settings.max_size
+
+    def _refusal(self, file: ClaimedFile) -> Refusal:
+        reason = (
+            f"The file has {file.size / MEGABYTE:.0f} MB; this folder takes files up to "
+            f"{self._settings.max_size / MEGABYTE:.0f} MB."
+        )
+        return Refusal(filename=_filename(file), reason=reason)
+
+    async def _acknowledge(self, claim: Claim, refused: Mapping[str, Refusal]) -> None:
+        """The originals go away. If that fails they are handed over again, and the ledger will know them."""
         try:
-            await self._run(lambda: self._put_away(claim, refusal))
+            await self._run(lambda: self._put_away(claim, refused))
         except OSError as error:
             self._note("claim.kept", claim, reason=error.strerror or str(error))
             self._hold(claim)
@@ -146,25 +187,27 @@ class Custody:
             if self.is_empty:
                 self.wake.set()
 
-    def _put_away(self, claim: Claim, refusal: Refusal | None) -> None:
-        if refusal is not None:
-            claim.remove_sidecar()
-            place = self._outbox.refuse(claim, refusal.reason, self._clock())
-            claim.remove_directories()
-            self._note("file.refused", claim, place=place, reason=refusal.reason)
-        elif claim.is_as_taken() is False:
+    def _put_away(self, claim: Claim, refused: Mapping[str, Refusal]) -> None:
+        if any(file.is_as_taken() is False for file in claim.files if file.path not in refused):
             # Somebody who had it open wrote to it after all: those bytes are not in the spool yet.
-            claim.put_back()
+            self._put_back(claim)
             self._note("file.written_late", claim)
-        else:
-            claim.remove()
+            return
+        claim.commit()
+        claim.remove_sidecars()
+        for file in claim.files:
+            if file.path in refused and file.is_as_taken() is not None:
+                reason = refused[file.path].reason
+                place = self._outbox.refuse(file, reason, self._clock())
+                self._note("file.refused", claim, path=printable(file.path), place=place, reason=reason)
+        claim.remove()
 
     async def _give_back(self, claim: Claim, *, anew: bool = False) -> None:
         if claim.id not in self._outstanding:
             return
         if claim.disturbed or anew:
             try:
-                await self._run(claim.put_back)
+                await self._run(lambda: self._put_back(claim))
             except OSError as error:
                 self._note("claim.kept", claim, reason=error.strerror or str(error))
             else:
@@ -173,21 +216,26 @@ class Custody:
                 return
         self._hold(claim)
 
+    def _put_back(self, claim: Claim) -> None:
+        claim.put_back()
+        self.returned += 1
+
     def _hold(self, claim: Claim) -> None:
+        """Keep it, and hand it over again (or try again to put it back) after a while."""
         self._outstanding.pop(claim.id, None)
         self._held[claim.id] = _Held(claim, time.monotonic() + AGAIN_S)
         self.wake.set()
 
     def _note(self, event: str, claim: Claim, **fields: object) -> None:
-        path = printable(claim.path)
-        self._observer.note(event, level="warning", source=self._settings.name, path=path, **fields)
+        fields = {"path": printable(claim.path), **fields}
+        self._observer.note(event, level="warning", source=self._settings.name, **fields)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def _take(
-    folder: OpenFolder, batch: Sequence[Settled], next_id: Callable[[], str]
+    folder: OpenFolder, batch: Sequence[Ready], next_id: Callable[[], str]
 ) -> tuple[Taken, list[tuple[Claim, Instructions]]]:
     taken = take(folder, batch, next_id)
     read = []
@@ -195,6 +243,17 @@ def _take(
         try:
             read.append((claim, claim.instructions()))
         except OSError as error:
-            claim.put_back()
             taken.blocked[claim.path] = f"its sidecar can't be read ({error.strerror or error})"
+            try:
+                claim.put_back()
+            except OSError:
+                taken.stuck.append(claim)
     return taken, read
+
+
+def _parents(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _filename(file: ClaimedFile) -> str:
+    return display_name(file.path.rpartition("/")[2])

@@ -14,11 +14,12 @@ from typing import TypeVar, assert_never
 from ingestd.domain.document import Instant
 from ingestd.interfaces import Arrival, Clock, Observer, Report, SourceStatus, SourceUnavailable
 from ingestd.settings import FolderSettings
-from ingestd.sources.claims import FolderInUse, OpenFolder, open_folder
 from ingestd.sources.custody import BATCH, Custody
 from ingestd.sources.filesystem import events_arrive, file_system_type
+from ingestd.sources.opening import FolderInUse, OpenFolder, open_folder
 from ingestd.sources.outbox import Outbox, printable
 from ingestd.sources.scanning import Scan, Scanner
+from ingestd.sources.settling import Ready
 from ingestd.sources.trouble import advice, blocked, in_use, unmounted
 from ingestd.sources.watching import Watch
 
@@ -40,15 +41,27 @@ class _Unmounted(Exception):
 
 
 class FolderSource:
-    """Watches one folder. `arrivals` may run once at a time; `report` and `tidy` work without it too."""
+    """Watches one folder. `arrivals` may run once at a time; `report` and `tidy` work without it too.
 
-    def __init__(self, settings: FolderSettings, *, clock: Clock, observer: Observer) -> None:
+    `group_of`: the group of a file, by its path below the folder as text, or None for one that goes alone.
+    Files of one directory with the same group become one arrival, once they are quiet. It is asked in a
+    thread, once for each file that comes, and must not block.
+    """
+
+    def __init__(
+        self,
+        settings: FolderSettings,
+        *,
+        clock: Clock,
+        observer: Observer,
+        group_of: Callable[[str], str | None] = lambda path: None,
+    ) -> None:
         self.settings = settings
         self._clock = clock
         self._observer = observer
         self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"folder-{settings.name}")
         self._outbox = Outbox(settings)
-        self._scanner = Scanner(settings)
+        self._scanner = Scanner(settings, lambda path: group_of(printable(path)))
         self._custody = Custody(
             settings, clock=clock, observer=observer, outbox=self._outbox, threads=self._threads
         )
@@ -57,6 +70,7 @@ class FolderSource:
         self._watch: Watch | None = None
         self._watch_again_at = 0.0
         self._scans = 0
+        self._returned_before = 0
         self._scanned_at = 0.0
         self._scan_took_s = 0.0
         self._trouble: str | None = None
@@ -121,6 +135,7 @@ class FolderSource:
         started = time.monotonic()
         try:
             folder = await self._ready_folder()
+            self._returned_before = self._custody.returned
             scan = await self._run(lambda: self._scanner.scan(folder.root, started, inodes=folder.inodes))
         except (FolderInUse, _Unmounted, OSError) as error:
             await self._lose(self._sentence(error))
@@ -139,12 +154,11 @@ class FolderSource:
                 for arrival in again:
                     yield arrival
             for start in range(0, len(scan.ready), BATCH):
-                batch = scan.ready[start : start + BATCH]
+                batch = self._unless_parts_return(scan.ready[start : start + BATCH])
                 arrivals, taken = await self._custody.take(folder, batch)
-                for settled in batch:
-                    if settled.path not in taken.blocked:
-                        settling.forget(settled.path)
-                        settling.forget(settled.sidecar or "")
+                for path in (path for ready in batch for path in ready.paths):
+                    if path not in taken.blocked:
+                        settling.forget(path)
                 for path, reason in taken.blocked.items():
                     self._scanner.block(path, reason, time.monotonic())
                     scan.blocked[path] = reason
@@ -154,10 +168,19 @@ class FolderSource:
         except OSError as error:
             await self._lose(self._sentence(error))
 
+    def _unless_parts_return(self, batch: list[Ready]) -> list[Ready]:
+        """What waits for files that are being put back is looked at again later."""
+        now = time.monotonic()
+        awaiting = [ready for ready in batch if self._custody.awaits(ready)]
+        for settled in (settled for ready in awaiting for settled in ready.files):
+            self._scanner.settling.postpone(settled.look, now, POLL_S)
+        return [ready for ready in batch if ready not in awaiting] if awaiting else batch
+
     def _is_done(self, scan: Scan) -> bool:
-        """Nothing new, nothing settling, nothing in anybody's hands."""
+        """Nothing new, nothing settling, nothing in anybody's hands, nothing put back behind the scan."""
         quiet = not (scan.ready or scan.blocked or scan.overflow or len(self._scanner.settling))
-        return quiet and self._custody.is_empty and self._folder is not None
+        missed = self._custody.returned != self._returned_before
+        return quiet and not missed and self._custody.is_empty and self._folder is not None
 
     async def _pause(self, scan: Scan | None) -> None:
         """Until an event, a claim given back, the next file that can be ready, or the next rescan."""

@@ -6,16 +6,18 @@ Each text names the receipt ID; that is also how a text of ours is recognised la
 from datetime import UTC, datetime
 from typing import assert_never
 
-from ingestd.domain.document import MICROSECONDS, Instant, display_name
+from ingestd.domain.document import MICROSECONDS, Document, Instant, display_name
 from ingestd.domain.states import State
 from ingestd.interfaces import Report
 
 REASON_SUFFIX = ".reason.txt"
 REPEAT_SUFFIX = ".repeat.txt"
 
+_NAMED = 20
 
-def reason_text(report: Report, filename: str) -> str:
-    """Why a file is in rejected/ and what to do about it."""
+
+def reason_text(report: Report, document: Document, filename: str) -> str:
+    """Why a file is in rejected/ and what to do about it. `filename` is its name there."""
     headline, advice = _what_it_means(report)
     lines = [
         f"{display_name(filename)} {headline}",
@@ -23,7 +25,7 @@ def reason_text(report: Report, filename: str) -> str:
         f"What is wrong:  {report.reason or 'no reason was recorded'}",
         f"What to do:     {advice}",
         "",
-        f"Came as:        {_one_line(report.origin.path)}",
+        f"Came as:        {_one_line(own_path(report, document))}",
         f"Meant for:      {report.destined or 'nothing yet'}",
         f"State:          {report.state}, since {moment(report.at)}",
         f"Receipt ID:     {report.receipt}",
@@ -31,22 +33,28 @@ def reason_text(report: Report, filename: str) -> str:
         f"For your IT department:  ingestd show {report.receipt}",
     ]
     lines += [f"                         {command}" for command in _commands(report)]
+    if len(report.documents) > 1:
+        lines[1:1] = ["", _belongs_together(report)]
     return "\n".join(lines) + "\n"
 
 
-def repeat_text(report: Report, filename: str) -> str:
+def repeat_text(report: Report, document: Document, filename: str) -> str:
     """That the same file was uploaded before, so that nothing was uploaded this time."""
+    again = "FILE" if len(report.documents) == 1 else "FILE…"
     lines = [
         f"{display_name(filename)} had been uploaded before, so it was not uploaded again.",
         "",
         f"It went to:     {report.destined}",
         f"Image ID:       {report.image_id or 'unknown'}",
         f"First upload:   {moment(report.at)}",
+        f"Came as:        {_one_line(own_path(report, document))}",
         f"Receipt ID:     {report.receipt}",
         "",
         "To upload it again on purpose, ask your IT department:",
-        f"ingestd submit FILE --to {report.destined} --again",
+        f"ingestd submit {again} --to {report.destined} --again",
     ]
+    if len(report.documents) > 1:
+        lines[1:1] = ["", _belongs_together(report)]
     return "\n".join(lines) + "\n"
 
 
@@ -65,8 +73,21 @@ def refusal_text(filename: str, path: str, reason: str, arrival: str, at: Instan
     return "\n".join(lines) + "\n"
 
 
+def own_path(report: Report, document: Document) -> str:
+    """What a document came as, below the folder: a page of a group or a member of an archive has its own."""
+    return (document.arrived_as or report.origin.path).encode("utf-8", "replace").decode()
+
+
 def moment(at: Instant) -> str:
     return datetime.fromtimestamp(at / MICROSECONDS, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _belongs_together(report: Report) -> str:
+    paths = [own_path(report, document) for document in report.documents]
+    names = [display_name(path.rpartition("/")[2]) for path in paths]
+    shown = ", ".join(names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"This receipt is made of {len(names)} files: {shown}{more}."
 
 
 def _what_it_means(report: Report) -> tuple[str, str]:

@@ -1,38 +1,28 @@
-"""The scan: walk a watched folder and say which files are ready to be taken. The scan is the truth, file
-events only say when to run it.
+"""The scan: walk a watched folder and say which files are ready to be taken, and which of them together. The
+scan is the truth, file events only say when to run it.
 
 Nothing is followed and nothing is moved here. A file that can't be read is reported and looked at again; so
 is a directory. Blocking; one scan at a time.
 """
 
 import os
-import stat
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ingestd.settings import FolderSettings
-from ingestd.sniff import HEAD_BYTES, TAIL_BYTES, has_end_marker
-from ingestd.sources.filesystem import Directory, open_regular, signature, split_path
+from ingestd.sources.companions import GroupOf
+from ingestd.sources.filesystem import Directory, signature
+from ingestd.sources.judging import Judge, Times
 from ingestd.sources.junk import OWN, is_junk
-from ingestd.sources.settling import Look, Settling
-from ingestd.sources.sidecar import SUFFIX, is_sidecar_name, stem
+from ingestd.sources.settling import Look, Ready, Settling
+from ingestd.sources.sidecar import is_sidecar_name
 
 CAPACITY = 20_000
 """Files of one folder that settle at the same time; some 250 bytes each. The rest wait in the folder."""
 
 MAX_DEPTH = 64
-LONE_SIDECAR_PATIENCE = 3
-"""A sidecar waits for its file this many times longer than an unfinished file does."""
 _BLOCKED_WAIT_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A file ready to be taken, as it was when it came to rest, with the sidecar that goes with it."""
-
-    path: str
-    look: Look
-    sidecar: str | None
 
 
 @dataclass(slots=True)
@@ -42,7 +32,7 @@ class Scan:
     `next_due`: monotonic seconds when the next file can be ready. `overflow`: there are more files than fit.
     """
 
-    ready: list[Settled] = field(default_factory=list)
+    ready: list[Ready] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
     next_due: float | None = None
     overflow: bool = False
@@ -52,11 +42,11 @@ class Scan:
 class Scanner:
     """Scans one folder again and again, and remembers between scans what is settling."""
 
-    def __init__(self, settings: FolderSettings) -> None:
+    def __init__(self, settings: FolderSettings, group_of: GroupOf) -> None:
         self._settings = settings
-        self._settle_s = settings.settle.total_seconds()
-        self._incomplete_s = max(self._settle_s, settings.settle_incomplete.total_seconds())
-        self.settling = Settling(patience_s=self._settle_s, capacity=CAPACITY)
+        self._times = Times.of(settings)
+        self._group_of = lru_cache(CAPACITY)(group_of)
+        self.settling = Settling(patience_s=self._times.settle, capacity=CAPACITY)
         self._inodes = True
         self._blocked: dict[str, str] = {}
 
@@ -70,18 +60,8 @@ class Scanner:
         self.settling.begin_scan()
         self._walk(root, scan, now)
         self.settling.end_scan()
-        judge = _Judge(root, self.settling, self._settle_s, self._incomplete_s)
-        for path, look in self.settling.rested(now):
-            try:
-                settled = judge.judge(path, look, now)
-            except FileNotFoundError:
-                self.settling.forget(path)
-            except OSError as error:
-                self.block(path, error.strerror or str(error), now)
-            else:
-                self._blocked.pop(path, None)
-                if settled is not None:
-                    scan.ready.append(settled)
+        for parents, files in _by_directory(self.settling.rested(now)).items():
+            scan.ready += self._judge(root, parents, files, now)
         self._blocked = {p: reason for p, reason in self._blocked.items() if self.settling.get(p)}
         scan.blocked |= self._blocked
         scan.next_due = self.settling.next_due()
@@ -93,7 +73,44 @@ class Scanner:
         self._blocked[path] = reason
         look = self.settling.get(path)
         if look is not None:
-            self.settling.postpone(look, now, max(self._settle_s, _BLOCKED_WAIT_S))
+            self.settling.postpone(look, now, max(self._times.settle, _BLOCKED_WAIT_S))
+
+    def _judge(self, root: Directory, parents: str, files: dict[str, Look], now: float) -> list[Ready]:
+        """What can be taken of these files of one directory, all of which rest."""
+        prefix = f"{parents}/" if parents else ""
+        try:
+            judge = Judge(
+                root.below(parents.split("/") if parents else []),
+                prefix,
+                settling=self.settling,
+                times=self._times,
+                group_of=self._group_of,
+                inodes=self._inodes,
+            )
+        except FileNotFoundError:
+            for name in files:
+                self.settling.forget(prefix + name)
+            return []
+        except OSError as error:
+            for name in files:
+                self.block(prefix + name, error.strerror or str(error), now)
+            return []
+        judged = [name for name, look in files.items() if self._judge_file(judge, prefix, name, look, now)]
+        return list(judge.ready(judged, now, self._blocked.keys()))
+
+    def _judge_file(self, judge: Judge, prefix: str, name: str, look: Look, now: float) -> bool:
+        """False when it can't be read, or is gone."""
+        path = prefix + name
+        try:
+            judge.judge(name, look)
+        except FileNotFoundError:
+            self.settling.forget(path)
+            return False
+        except OSError as error:
+            self.block(path, error.strerror or str(error), now)
+            return False
+        self._blocked.pop(path, None)
+        return True
 
     # --- the walk
 
@@ -148,94 +165,9 @@ class Scanner:
             self.settling.see(path, signature(found, inodes=self._inodes), now)
 
 
-class _Judge:
-    """Decides about files at rest in one scan: whole or not, with or without a sidecar."""
-
-    def __init__(self, root: Directory, settling: Settling, settle_s: float, incomplete_s: float) -> None:
-        self._root = root
-        self._settling = settling
-        self._settle_s = settle_s
-        self._incomplete_s = incomplete_s
-        self._parts: list[str] | None = None
-        self._directory = root
-        self._stems: Counter[str] | None = None
-
-    def judge(self, path: str, look: Look, now: float) -> Settled | None:
-        """None: not yet. Raises OSError when the file can't be read."""
-        parts, name = split_path(path)
-        self._enter(parts)
-        if is_sidecar_name(name) and self._has_partner(name):
-            self._settling.postpone(look, now, max(self._settle_s, 0.1))  # it is taken with its file
-            return None
-        if not look.judged:
-            look.patience = self._patience(name)
-            look.judged = True
-        if now - look.since < look.patience:
-            return None
-        sidecar = self._sidecar(name)
-        if sidecar is None:
-            return Settled(path, look, None)
-        sidecar_path = "/".join((*parts, sidecar))
-        beside = self._settling.get(sidecar_path)
-        if beside is None or beside.looks < 2 or now - beside.since < self._settle_s:
-            self._settling.postpone(look, now, max(self._settle_s, 0.1))
-            return None
-        return Settled(path, look, sidecar_path)
-
-    def _enter(self, parts: list[str]) -> None:
-        """Files come in order of their paths: the directory of the last one is most often the right one."""
-        if parts != self._parts:
-            self._directory = self._root.below(parts)
-            self._parts, self._stems = parts, None
-
-    def _patience(self, name: str) -> float:
-        if is_sidecar_name(name):
-            os.close(open_regular(self._directory, name))
-            return LONE_SIDECAR_PATIENCE * self._incomplete_s
-        return self._incomplete_s if _looks_unfinished(self._directory, name) else self._settle_s
-
-    def _sidecar(self, name: str) -> str | None:
-        if is_sidecar_name(name):
-            return None
-        suffixes = (SUFFIX, SUFFIX.upper())  # some systems shout
-        for own in (name + suffix for suffix in suffixes):
-            if self._is_file(own):
-                return own
-        for shared in (stem(name) + suffix for suffix in suffixes):
-            if self._is_file(shared) and self._count_of_stem(stem(name)) == 1:
-                return shared
-        return None
-
-    def _has_partner(self, sidecar: str) -> bool:
-        partner = sidecar[: -len(SUFFIX)]
-        if self._is_file(partner) and not is_junk(partner):
-            return True
-        if self._count_of_stem(partner) != 1:
-            return False
-        single = next(n for n in self._directory.names() if stem(n) == partner and _is_candidate(n))
-        return self._sidecar(single) == sidecar
-
-    def _count_of_stem(self, wanted: str) -> int:
-        if self._stems is None:
-            self._stems = Counter(stem(n) for n in self._directory.names() if _is_candidate(n))
-        return self._stems[wanted]
-
-    def _is_file(self, name: str) -> bool:
-        found = self._directory.look(name)
-        return found is not None and stat.S_ISREG(found.st_mode)
-
-
-def _is_candidate(name: str) -> bool:
-    return not is_junk(name) and not is_sidecar_name(name)
-
-
-def _looks_unfinished(directory: Directory, name: str) -> bool:
-    """Empty, without the end marker of its type, or ending in the zeros of a preallocated file."""
-    descriptor = open_regular(directory, name)
-    try:
-        size = os.fstat(descriptor).st_size
-        head = os.pread(descriptor, HEAD_BYTES, 0)
-        tail = os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES))
-    finally:
-        os.close(descriptor)
-    return has_end_marker(head, tail) is False
+def _by_directory(rested: Iterable[tuple[str, Look]]) -> dict[str, dict[str, Look]]:
+    found: dict[str, dict[str, Look]] = {}
+    for path, look in rested:
+        parents, _, name = path.rpartition("/")
+        found.setdefault(parents, {})[name] = look
+    return found

@@ -15,14 +15,55 @@ from ingestd.sources.filesystem import Signature
 class Look:
     """One file at rest since `since` (monotonic seconds). `patience` is how long it has to rest, in seconds.
 
-    `judged` says that its content was looked at, so that `patience` is final until it changes.
+    `came` is when it was first seen, whatever it looked like then. `judged` says that its content was looked
+    at, so that `patience` is final until it changes. It is not looked at again before `not_before`.
     """
 
     signature: Signature
     since: float
     patience: float
+    came: float
     judged: bool = False
     looks: int = 1
+    not_before: float = 0.0
+
+    @property
+    def due(self) -> float:
+        return max(self.since + self.patience, self.not_before)
+
+    def rests(self, now: float) -> bool:
+        """Whether it rested as long as it has to, as far as that is known."""
+        return self.looks > 1 and now - self.since >= self.patience
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A file ready to be taken, as it was when it came to rest, with the sidecar of its own."""
+
+    path: str
+    look: Look
+    sidecar: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Files to be taken as one arrival, in order. `shared`: the sidecars of all of them together.
+
+    `hold` is a sentence: why instructions that are there can't be followed.
+    """
+
+    files: tuple[Settled, ...]
+    shared: tuple[str, ...] = ()
+    hold: str | None = None
+
+    @property
+    def paths(self) -> Iterator[str]:
+        """Of its files and their sidecars."""
+        for settled in self.files:
+            yield settled.path
+            if settled.sidecar is not None:
+                yield settled.sidecar
+        yield from self.shared
 
 
 class Settling:
@@ -65,7 +106,7 @@ class Settling:
         if look is not None:
             self._unseen -= 1
         if look is None or look.signature != found:
-            look = Look(found, now, self._patience_s)
+            look = Look(found, now, self._patience_s, came=now if look is None else look.came)
         else:
             look.looks += 1
         self._seen[path] = look
@@ -76,17 +117,22 @@ class Settling:
 
     def rested(self, now: float) -> Iterator[tuple[str, Look]]:
         """Files that have rested long enough, in order of their paths."""
-        due = [p for p, look in self._known.items() if look.looks > 1 and now - look.since >= look.patience]
+        due = [p for p, look in self._known.items() if look.rests(now) and now >= look.not_before]
         for path in sorted(due):
             yield path, self._known[path]
 
     def next_due(self) -> float | None:
         """When the next file can be ready, in monotonic seconds; None when nothing is settling."""
-        return min((look.since + look.patience for look in self._known.values()), default=None)
+        return min((look.due for look in self._known.values()), default=None)
 
     def postpone(self, look: Look, now: float, wait_s: float) -> None:
         """Look at it again `wait_s` from now, and not before."""
-        look.patience = now - look.since + wait_s
+        look.not_before = now + wait_s
+
+    def admit(self, path: str, found: Signature, now: float) -> None:
+        """A file that others wait for, room or not; there is as much again for such."""
+        if len(self._known) < 2 * self._capacity:
+            self._known.setdefault(path, Look(found, now, self._patience_s, came=now))
 
     def forget(self, path: str) -> None:
         self._known.pop(path, None)

@@ -1,4 +1,5 @@
-"""Sidecars: NAME.EXT.json (or NAME.json beside a single NAME.*) says where the file goes and what it is.
+"""Sidecars: NAME.EXT.json (or NAME.json beside a single NAME.*, or beside the pages NAME_p1.*, NAME_p2.*)
+says where the file goes and what it is.
 
     {"to": "concur:report/123", "note": "Taxi to the airport", "date": "2026-11-21"}
 
@@ -8,7 +9,7 @@ sent to a place its sender did not mean.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingestd.domain.routing import Destined, InvalidSlot
@@ -61,6 +62,24 @@ def parse_sidecar(data: bytes, name: str) -> Instructions:
         return Instructions(to=Destined.parse(to if isinstance(to, str) else json.dumps(to)), fields=fields)
     except InvalidSlot as error:
         return Instructions(fields=fields, hold=_hold(name, f'has a "to" that is no slot: {error}').hold)
+
+
+def merge(told: Sequence[Instructions]) -> Instructions:
+    """What several sidecars ask for one receipt: of a field the first value, of a place the only one."""
+    fields: dict[str, str] = {}
+    for instructions in told:
+        fields = {**instructions.fields, **fields}
+    places = {str(instructions.to): instructions.to for instructions in told if instructions.to is not None}
+    holds = [instructions.hold for instructions in told if instructions.hold is not None]
+    if len(places) > 1:
+        named = " and ".join(sorted(places))
+        holds.append(
+            f"The files that belong together have instructions for different places: {named}. Give them one "
+            "place, or drop them one after the other under names that do not belong together."
+        )
+    hold = holds[0] if holds else None
+    to = None if hold is not None else next(iter(places.values()), None)
+    return Instructions(to=to, fields=dict(list(fields.items())[:MAX_FIELDS]), hold=hold)
 
 
 def _text_fields(found: Mapping[str, object]) -> dict[str, str]:

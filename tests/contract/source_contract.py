@@ -4,19 +4,20 @@ A bench puts originals where the source finds them and looks at what is left the
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
 from ingestd.clock import process_clock
-from ingestd.domain.document import Document
+from ingestd.domain.document import Document, Payload
 from ingestd.domain.states import State
 from ingestd.interfaces import Arrival, Report, Source, SourceStatus
 from ingestd.spool import Spool
 
 JPEG = b"\xff\xd8\xff\xe0 a receipt %d \xff\xd9"
 WAIT_S = 20.0
+PAGES = {f"page_{number}.jpg": JPEG % number for number in (10, 2, 1)}
 
 
 class Bench(Protocol):
@@ -27,6 +28,10 @@ class Bench(Protocol):
         ...
 
     def drop(self, name: str, data: bytes) -> None: ...
+
+    def drop_together(self, pages: Mapping[str, bytes]) -> None:
+        """Originals that become one receipt. Called once."""
+        ...
 
     def originals(self) -> int:
         """How many originals were not acknowledged yet, wherever they are kept."""
@@ -135,12 +140,65 @@ class SourceContract:
         await bench.source().report(replace(report, state=State.UPLOADED, image_id="IMG1", place=place))
         assert not any(b"It has no pages." in text for text in bench.shown().values())
 
+    async def test_what_belongs_together_is_one_arrival_in_the_order_people_expect(
+        self, bench: Bench
+    ) -> None:
+        bench.drop_together(PAGES)
+        async with aclosing(bench.source().arrivals(once=True)) as arrivals:
+            arrival = await next_of(arrivals)
+            assert {p.filename: read_payload(p) for p in arrival.payloads} == PAGES
+            assert [p.filename for p in arrival.payloads] == ["page_1.jpg", "page_2.jpg", "page_10.jpg"]
+            assert len({p.arrived_as for p in arrival.payloads}) == 3
+            assert bench.originals() == 3
+            await arrival.acknowledge()
+        assert bench.originals() == 0
+
+    async def test_after_a_crash_all_of_it_arrives_again_under_the_same_id(self, bench: Bench) -> None:
+        bench.drop_together(PAGES)
+        async with aclosing(bench.source().arrivals(once=False)) as arrivals:
+            first = await next_of(arrivals)
+        async with aclosing(bench.source().arrivals(once=False)) as arrivals:
+            again = await next_of(arrivals)
+            assert (again.id, again.origin) == (first.id, first.origin)
+            assert {p.filename: read_payload(p) for p in again.payloads} == PAGES
+            await again.acknowledge()
+        assert bench.originals() == 0
+
+    async def test_a_pass_waits_for_all_of_it_when_it_is_given_back(self, bench: Bench) -> None:
+        bench.drop_together(PAGES)
+        seen: list[str] = []
+        async with asyncio.timeout(WAIT_S), aclosing(bench.source().arrivals(once=True)) as arrivals:
+            async for arrival in arrivals:
+                assert len(arrival.payloads) == 3
+                seen.append(arrival.id)
+                await (arrival.give_back() if len(seen) == 1 else arrival.acknowledge())
+        assert len(seen) == 2
+        assert bench.originals() == 0
+
+    async def test_a_report_on_several_documents_is_told_of_each_and_taken_back(self, bench: Bench) -> None:
+        bench.drop_together(PAGES)
+        report = await taken_in(bench, State.REJECTED)
+        source = bench.source()
+        place = await source.report(report)
+        first = bench.shown()
+        for data in PAGES.values():
+            assert data in first.values()
+        assert await source.report(report) == place
+        assert await source.report(replace(report, place=place)) == place
+        assert bench.shown() == first
+        await source.report(replace(report, state=State.UPLOADED, image_id="IMG1", place=place))
+        assert not any(b"It has no pages." in text for text in bench.shown().values())
+
     def test_a_status_starts_without_trouble(self, bench: Bench) -> None:
         assert bench.source().status == SourceStatus()
 
 
 def read(arrival: Arrival) -> bytes:
     (payload,) = arrival.payloads
+    return read_payload(payload)
+
+
+def read_payload(payload: Payload) -> bytes:
     with payload.content.open() as stream:
         data = stream.read()
     payload.content.recheck()
@@ -166,19 +224,20 @@ async def collect(source: Source, bench: Bench) -> dict[str, bytes]:
 async def arrived(bench: Bench, name: str, state: State) -> Report:
     """Drop one file, take it in, and return the report on it."""
     bench.drop(name, JPEG % 7)
+    return await taken_in(bench, state)
+
+
+async def taken_in(bench: Bench, state: State) -> Report:
+    """Take the next arrival in, and return the report on one receipt made of all of it."""
     async with aclosing(bench.source().arrivals(once=False)) as arrivals:
         arrival = await next_of(arrivals)
-        with arrival.payloads[0].content.open() as stream:
-            spooled = bench.spool.write(stream)
+        documents = tuple(spooled(bench.spool, payload) for payload in arrival.payloads)
         await arrival.acknowledge()
-    document = Document(
-        path=spooled.path, filename=name, size=spooled.size, sha256=spooled.sha256, declared_type=None
-    )
     return Report(
         origin=arrival.origin,
         arrival=arrival.id,
         receipt=arrival.id,
-        documents=(document,),
+        documents=documents,
         state=state,
         destined="concur:receipt",
         image_id=None,
@@ -186,6 +245,19 @@ async def arrived(bench: Bench, name: str, state: State) -> Report:
         at=process_clock()(),
         repeat=False,
         place=None,
+    )
+
+
+def spooled(spool: Spool, payload: Payload) -> Document:
+    with payload.content.open() as stream:
+        found = spool.write(stream)
+    return Document(
+        path=found.path,
+        filename=payload.filename,
+        size=found.size,
+        sha256=found.sha256,
+        declared_type=None,
+        arrived_as=payload.arrived_as,
     )
 
 

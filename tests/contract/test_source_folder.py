@@ -1,6 +1,7 @@
 """The folder source keeps the promises of every source."""
 
 import shutil
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,16 +32,24 @@ class FolderBench:
             path=self.folder,
             settle=timedelta(milliseconds=100),
             settle_incomplete=timedelta(milliseconds=400),
+            group_quiet=timedelta(milliseconds=200),
             rescan=timedelta(seconds=0.5),
         )
-        return FolderSource(settings, clock=process_clock(), observer=Silent())
+        return FolderSource(settings, clock=process_clock(), observer=Silent(), group_of=_entry)
 
     def drop(self, name: str, data: bytes) -> None:
         (self.folder / name).write_bytes(data)
 
+    def drop_together(self, pages: Mapping[str, bytes]) -> None:
+        entry = self.folder / "entries" / "E1"
+        entry.mkdir(parents=True)
+        for name, data in pages.items():
+            (entry / name).write_bytes(data)
+
     def originals(self) -> int:
-        claimed = (self.folder / ".ingestd" / "claimed").rglob("*")
-        return sum(path.is_file() for path in (*self.folder.glob("*"), *claimed))
+        places = (self.folder, self.folder / "entries", self.folder / ".ingestd" / "claimed")
+        found = (*places[0].glob("*"), *places[1].rglob("*"), *places[2].rglob("*"))
+        return sum(path.is_file() and not path.name.startswith(".") for path in found)
 
     def shown(self) -> dict[str, bytes]:
         trees = [self.folder / "uploaded", self.folder / "rejected"]
@@ -52,6 +61,10 @@ class FolderBench:
 
     def mend_it(self) -> None:
         shutil.move(self._away, self.folder)
+
+
+def _entry(path: str) -> str | None:
+    return "entry" if path.startswith("entries/") else None
 
 
 class TestFolderSource(SourceContract):

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from ingestd.clock import process_clock
+from ingestd.domain.document import Payload
+from ingestd.domain.grouping import page_group
 from ingestd.interfaces import Arrival
 from ingestd.settings import FolderSettings
 from ingestd.sources.folder import FolderSource
@@ -18,6 +20,7 @@ from ingestd.sources.folder import FolderSource
 JPEG = b"\xff\xd8\xff\xe0 a receipt \xff\xd9"
 SETTLE_S = 0.15
 INCOMPLETE_S = 0.6
+QUIET_S = 0.3
 WAIT_S = 20.0
 
 
@@ -40,17 +43,19 @@ class Inbox:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes = Notes()
+        self.group_of: Callable[[str], str | None] = lambda path: None
         self.settings = FolderSettings(
             name="inbox",
             path=path,
             settle=timedelta(seconds=SETTLE_S),
             settle_incomplete=timedelta(seconds=INCOMPLETE_S),
+            group_quiet=timedelta(seconds=QUIET_S),
             rescan=timedelta(seconds=30),
         )
 
     def source(self, **changes: Any) -> FolderSource:
         settings = replace(self.settings, **changes)
-        return FolderSource(settings, clock=process_clock(), observer=self.notes)
+        return FolderSource(settings, clock=process_clock(), observer=self.notes, group_of=self.group_of)
 
     def drop(self, name: str, data: bytes = JPEG) -> Path:
         path = self.path / name
@@ -80,8 +85,18 @@ def inbox(tmp_path: Path) -> Inbox:
     return Inbox(path)
 
 
+def pages_and_entries(path: str) -> str | None:
+    """What belongs together with routes for entries/{entry}/*, and for everything else."""
+    parents, _, name = path.rpartition("/")
+    return "entry" if parents.startswith("entries/") else page_group(name)
+
+
 def read(arrival: Arrival) -> bytes:
     (payload,) = arrival.payloads
+    return read_payload(payload)
+
+
+def read_payload(payload: Payload) -> bytes:
     with payload.content.open() as stream:
         data = stream.read()
     payload.content.recheck()

@@ -332,7 +332,7 @@ async def test_a_file_waits_for_its_sidecar_to_settle(inbox: Inbox) -> None:
         )
 
 
-async def test_a_shared_stem_names_a_sidecar_only_when_it_means_one_file(inbox: Inbox) -> None:
+async def test_a_shared_stem_that_can_mean_two_files_holds_both_and_says_what_to_rename(inbox: Inbox) -> None:
     inbox.drop("one.jpg")
     inbox.drop("one.json", b'{"to": "concur:report/1"}')
     inbox.drop("two.jpg")
@@ -341,9 +341,40 @@ async def test_a_shared_stem_names_a_sidecar_only_when_it_means_one_file(inbox: 
     found = {}
     async with asyncio.timeout(WAIT_S), aclosing(inbox.source().arrivals(once=True)) as arrivals:
         async for arrival in arrivals:
-            found[arrival.origin.path] = arrival.to and str(arrival.to)
+            found[tuple(payload.filename for payload in arrival.payloads)] = arrival
             await arrival.acknowledge()
-    assert found == {"one.jpg": "concur:report/1", "two.jpg": None, "two.pdf": None, "two.json": None}
+    assert found.keys() == {("one.jpg",), ("two.jpg", "two.pdf"), ("two.json",)}
+    assert str(found["one.jpg",].to) == "concur:report/1"
+    assert found["two.json",].hold is None
+    held = found["two.jpg", "two.pdf"]
+    assert held.to is None
+    assert held.hold is not None
+    assert "'two.jpg' or 'two.pdf'" in held.hold and "'two.jpg.json' or 'two.pdf.json'" in held.hold
+
+
+async def test_two_files_with_one_sidecar_are_still_held_after_a_crash(inbox: Inbox) -> None:
+    for name in ("two.jpg", "two.pdf"):
+        inbox.drop(name)
+    inbox.drop("two.json", b'{"to": "concur:report/2"}')
+    async with aclosing(inbox.source().arrivals(once=False)) as arrivals:
+        first = await next_of(arrivals)
+    async with aclosing(inbox.source().arrivals(once=False)) as arrivals:
+        again = await next_of(arrivals)
+        assert (again.id, again.hold, again.to) == (first.id, first.hold, None)
+        assert again.hold is not None
+
+
+async def test_a_sidecar_of_its_own_leaves_the_shared_one_to_the_other_file(inbox: Inbox) -> None:
+    inbox.drop("a.jpg")
+    inbox.drop("a.jpg.json", b'{"to": "concur:report/1"}')
+    inbox.drop("a.pdf", b"%PDF-1.4 %%EOF")
+    inbox.drop("a.json", b'{"to": "concur:report/2"}')
+    found = {}
+    async with asyncio.timeout(WAIT_S), aclosing(inbox.source().arrivals(once=True)) as arrivals:
+        async for arrival in arrivals:
+            found[arrival.origin.path] = str(arrival.to)
+            await arrival.acknowledge()
+    assert found == {"a.jpg": "concur:report/1", "a.pdf": "concur:report/2"}
 
 
 async def test_instructions_that_can_not_be_followed_hold_the_file(inbox: Inbox) -> None:

@@ -1,12 +1,17 @@
 """uploaded/ and rejected/: what the person who dropped the file finds there."""
 
 import asyncio
+import ctypes
+import json
 import os
+import shutil
 import stat
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +19,7 @@ from ingestd.domain.document import Document, Instant, Origin, OriginKind
 from ingestd.domain.receipt import new_id
 from ingestd.domain.states import SETTLED, State
 from ingestd.interfaces import Report, SourceUnavailable
+from ingestd.sources import filesystem
 from ingestd.sources.folder import FolderSource
 from ingestd.spool import Spool
 from tests.unit.sources.conftest import JPEG, Inbox
@@ -320,3 +326,238 @@ async def test_uploaded_is_emptied_of_what_was_put_there_and_of_nothing_else(des
     ]
     assert not (desk.inbox.path / "uploaded/sub").exists()
     assert first.documents[0].path.exists()
+
+
+# --- receipts of several documents
+
+
+def of_several(desk: Desk, state: State, *paths: str, bytes_of: dict[str, bytes] | None = None) -> Report:
+    """Each document has bytes of its own, unless `bytes_of` says otherwise."""
+    documents = []
+    for number, path in enumerate(paths):
+        data = (bytes_of or {}).get(path, JPEG + b"%d" % number)
+        (document,) = desk.report(state, data=data).documents
+        documents.append(replace(document, arrived_as=path, filename=path.rpartition("/")[2] or "unnamed"))
+    return replace(desk.report(state, paths[0]), documents=tuple(documents))
+
+
+PAGES = ("entries/E1/p1.jpg", "entries/E1/p2.jpg", "entries/E1/p10.jpg")
+
+
+async def test_every_page_of_an_uploaded_receipt_is_placed_under_its_own_path(desk: Desk) -> None:
+    report = of_several(desk, State.UPLOADED, *PAGES)
+    place = await desk.tell(report)
+    assert place is not None and json.loads(place) == [f"uploaded/{path}" for path in PAGES]
+    assert desk.shown() == sorted(f"uploaded/{path}" for path in PAGES)
+    for path, document in zip(PAGES, report.documents, strict=True):
+        assert (desk.inbox.path / "uploaded" / path).read_bytes() == document.path.read_bytes()
+
+
+async def test_every_page_of_a_rejected_receipt_says_with_which_others_it_belongs(desk: Desk) -> None:
+    report = of_several(desk, State.REJECTED, *PAGES)
+    await desk.tell(report)
+    for path in PAGES:
+        text = desk.read(f"rejected/{path}.reason.txt")
+        assert "This receipt is made of 3 files: p1.jpg, p2.jpg, p10.jpg." in text
+        assert f"Came as:        {path}" in text and report.receipt in text
+    assert len(desk.shown()) == 6
+
+
+async def test_told_twice_or_with_the_places_returned_nothing_changes(desk: Desk) -> None:
+    report = of_several(desk, State.REJECTED, *PAGES)
+    place = await desk.tell(report)
+    shown = desk.shown()
+    assert await desk.tell(report) == place
+    assert await desk.tell(replace(report, place=place)) == place
+    assert desk.shown() == shown
+
+
+async def test_a_later_upload_moves_every_file_and_takes_every_reason_away(desk: Desk) -> None:
+    report = of_several(desk, State.HELD, *PAGES)
+    place = await desk.tell(report)
+    inodes = [(desk.inbox.path / "rejected" / path).stat().st_ino for path in PAGES]
+    uploaded = replace(report, state=State.UPLOADED, place=place)
+    after = await desk.tell(uploaded)
+    assert desk.shown() == sorted(f"uploaded/{path}" for path in PAGES)
+    assert [(desk.inbox.path / "uploaded" / path).stat().st_ino for path in PAGES] == inodes
+    assert await desk.tell(uploaded) == after, "told again after a crash"
+    assert desk.shown() == sorted(f"uploaded/{path}" for path in PAGES)
+
+
+@pytest.mark.parametrize("moved", range(4))
+async def test_a_crash_between_two_files_is_made_good(desk: Desk, moved: int) -> None:
+    report = of_several(desk, State.REJECTED, *PAGES)
+    place = await desk.tell(report)
+    for path in PAGES[:moved]:
+        target = desk.inbox.path / "uploaded" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (desk.inbox.path / "rejected" / path).rename(target)
+    after = await desk.tell(replace(report, state=State.UPLOADED, place=place))
+    assert after is not None and json.loads(after) == [f"uploaded/{path}" for path in PAGES]
+    assert desk.shown() == sorted(f"uploaded/{path}" for path in PAGES)
+
+
+async def test_every_call_of_a_report_on_several_files_can_be_the_last(desk: Desk) -> None:
+    """The disk fails at the n-th call that changes something; the report is told again afterwards."""
+    for state, suffix in ((State.REJECTED, ".reason.txt"), (State.UPLOADED, "")):
+        for last in range(1, 200):
+            report = of_several(desk, State.REJECTED, *PAGES)
+            place = await desk.tell(report) if state is State.UPLOADED else None
+            report = replace(report, state=state, place=place)
+            with pytest.MonkeyPatch.context() as patch:
+                calls = fail_at(patch, last)
+                with suppress(SourceUnavailable):
+                    await desk.tell(report)
+            assert await desk.tell(report) is not None
+            tree = "rejected" if state is State.REJECTED else "uploaded"
+            assert desk.shown() == sorted(f"{tree}/{p}{s}" for p in PAGES for s in {"", suffix}), last
+            shutil.rmtree(desk.inbox.path / tree)
+            if len(calls) < last:
+                break
+        assert last > 10
+
+
+def fail_at(patch: pytest.MonkeyPatch, last: int) -> list[str]:
+    calls: list[str] = []
+
+    def failing(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            if len(calls) >= last:
+                raise OSError(5, "Input/output error")
+            return real(*args, **kwargs)
+
+        patch.setattr(os, name, call)
+
+    for name in ("rename", "unlink", "rmdir", "mkdir", "fsync", "link", "write"):
+        failing(name)
+    real_renameat2 = filesystem._RENAMEAT2
+
+    def renameat2(*args: Any) -> Any:
+        calls.append("renameat2")
+        if len(calls) >= last:
+            ctypes.set_errno(5)
+            return -1
+        assert real_renameat2 is not None
+        return real_renameat2(*args)
+
+    patch.setattr(filesystem, "_RENAMEAT2", renameat2)
+    return calls
+
+
+async def test_members_of_an_archive_lie_in_a_directory_of_its_name(desk: Desk) -> None:
+    await desk.tell(
+        of_several(desk, State.UPLOADED, "sub/batch.zip/taxi.jpg", "sub/batch.zip/day 2/hotel.pdf")
+    )
+    assert desk.shown() == ["uploaded/sub/batch.zip/day 2/hotel.pdf", "uploaded/sub/batch.zip/taxi.jpg"]
+
+
+async def test_a_file_named_like_the_archive_does_not_hide_its_members(desk: Desk) -> None:
+    await desk.tell(desk.report(State.UPLOADED, "batch.zip"))
+    await desk.tell(of_several(desk, State.UPLOADED, "batch.zip/taxi.jpg", "batch.zip/hotel.jpg"))
+    assert desk.shown() == [
+        "uploaded/batch.zip",
+        "uploaded/batch.zip__hotel.jpg",
+        "uploaded/batch.zip__taxi.jpg",
+    ]
+    await desk.tell(of_several(desk, State.UPLOADED, "new.zip/taxi.jpg", "new.zip/hotel.jpg"))
+    assert await desk.tell(desk.report(State.UPLOADED, "new.zip", b"other")) == "uploaded/new (2).zip"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../../etc/cron.d/x",
+        "/etc/passwd",
+        "a//b.jpg",
+        "..",
+        ".",
+        "",
+        "x\0y.jpg",
+        "\ud800.jpg",
+        "d" * 300 + "/x.jpg",
+        "x" * 5000,
+        "a/" * 3000 + "x.jpg",
+        "x.jpg.reason.txt",
+        "uploaded/x.jpg",
+        ".ingestd/lock",
+    ],
+)
+@pytest.mark.parametrize("state", [State.REJECTED, State.UPLOADED])
+async def test_names_from_an_archive_never_lead_out_and_never_stop_a_report(
+    desk: Desk, name: str, state: State
+) -> None:
+    report = of_several(desk, state, "batch.zip/x.jpg", f"batch.zip/{name}")
+    before = {path for path in desk.inbox.path.parent.rglob("*") if "inbox" not in path.parts}
+    place = await desk.tell(report)
+    assert place is not None
+    for each, document in zip(json.loads(place), report.documents, strict=True):
+        found = desk.inbox.path / each
+        assert found.resolve().is_relative_to(desk.inbox.path / each.partition("/")[0])
+        assert found.read_bytes() == document.path.read_bytes()
+    assert {path for path in desk.inbox.path.parent.rglob("*") if "inbox" not in path.parts} == before
+    assert await desk.tell(replace(report, place=place)) == place
+    assert await desk.tell(report) == place
+
+
+async def test_names_that_differ_only_in_case_get_different_ones(desk: Desk) -> None:
+    report = of_several(
+        desk, State.UPLOADED, "b.zip/Taxi.jpg", "b.zip/taxi.JPG", "b.zip/ta\u0301.jpg", "b.zip/t\u00e1.jpg"
+    )
+    place = await desk.tell(report)
+    names = [each.rpartition("/")[2] for each in json.loads(place or "[]")]
+    assert names == ["Taxi.jpg", "taxi (2).JPG", "ta\u0301.jpg", "t\u00e1 (2).jpg"]
+    assert await desk.tell(report) == place
+    assert len(desk.shown()) == 4
+
+
+async def test_twins_of_the_same_path_and_bytes_share_one_place(desk: Desk) -> None:
+    twins = {"b.zip/a.jpg": JPEG}
+    report = of_several(desk, State.REJECTED, "b.zip/a.jpg", "b.zip/a.jpg", bytes_of=twins)
+    place = await desk.tell(report)
+    assert desk.shown() == ["rejected/b.zip/a.jpg", "rejected/b.zip/a.jpg.reason.txt"]
+    await desk.tell(replace(report, state=State.UPLOADED, place=place))
+    assert desk.shown() == ["uploaded/b.zip/a.jpg"]
+
+
+async def test_a_purged_page_is_not_missed_beside_the_others(desk: Desk) -> None:
+    report = of_several(desk, State.UPLOADED, *PAGES)
+    report.documents[1].path.unlink()
+    place = await desk.tell(report)
+    assert json.loads(place or "") == [f"uploaded/{PAGES[0]}", None, f"uploaded/{PAGES[2]}"]
+    assert await desk.tell(replace(report, place=place)) == place
+
+
+async def test_a_place_written_for_one_file_is_still_understood(desk: Desk) -> None:
+    """By a version that placed only the first of several."""
+    report = of_several(desk, State.REJECTED, *PAGES)
+    await desk.tell(report)
+    old = replace(report, state=State.UPLOADED, place=f"rejected/{PAGES[0]}")
+    await desk.tell(old)
+    assert not any(name.startswith(f"rejected/{PAGES[0]}") for name in desk.shown())
+    assert {name for name in desk.shown() if name.startswith("uploaded/")} == {
+        f"uploaded/{path}" for path in PAGES
+    }
+
+
+@pytest.mark.parametrize(
+    "place", ["[", "[]", '["../../x"]', "[1, null, {}]", '{"a": 1}', '["uploaded/a.jpg/../b"]']
+)
+async def test_a_list_of_places_from_the_ledger_is_data(desk: Desk, place: str) -> None:
+    await desk.tell(replace(of_several(desk, State.UPLOADED, *PAGES), place=place))
+    assert desk.shown() == sorted(f"uploaded/{path}" for path in PAGES)
+
+
+async def test_a_repeat_of_several_files_is_told_beside_each(desk: Desk) -> None:
+    report = replace(of_several(desk, State.UPLOADED, *PAGES), repeat=True)
+    await desk.tell(report)
+    assert all("made of 3 files" in desk.read(f"uploaded/{path}.repeat.txt") for path in PAGES)
+
+
+async def test_many_files_are_counted_and_some_are_named(desk: Desk) -> None:
+    report = of_several(desk, State.REJECTED, *(f"entries/E1/{n}.jpg" for n in range(100)))
+    await desk.tell(report)
+    text = desk.read("rejected/entries/E1/0.jpg.reason.txt")
+    assert "made of 100 files: 0.jpg, 1.jpg" in text and "19.jpg and 80 more." in text
