@@ -5,28 +5,34 @@ Also the checks that need the real rooms: tokens, folders, targets.
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ingestd import __version__
 from ingestd.clock import process_clock
 from ingestd.destinations.concur import ConcurImageV1
-from ingestd.domain.routing import Destined
+from ingestd.domain.routing import PLACEHOLDER, Destined, Pages
 from ingestd.http.tokens import problems as token_problems
 from ingestd.http.tokens import warnings as token_warnings
 from ingestd.interfaces import Destination, LedgerReader, Observer, Source
 from ingestd.ledger import open_ledger, open_reader
-from ingestd.normalizer import JOB
-from ingestd.normalizer.normalizing import InspectingNormalizer
+from ingestd.normalizer import JOB, normalizing
 from ingestd.offload.pool import Offload
 from ingestd.pipeline import Flow, Pipeline, UpkeepSettings
-from ingestd.pipeline.intake import unusable
-from ingestd.settings import Secret, Settings
+from ingestd.pipeline.merging import Merging
+from ingestd.pipeline.passwords import problems as password_problems
+from ingestd.pipeline.passwords import warnings as password_warnings
+from ingestd.pipeline.placing import unusable
+from ingestd.settings import MEGABYTE, Secret, Settings
 from ingestd.sources.folder import FolderSource
 from ingestd.sources.trouble import check_folder
 from ingestd.storage import ledger_url, open_spool, run_lock, storage_problem
+
+LARGEST_OUTPUT_BYTES = 512 * MEGABYTE
+"""Of a limited process: the members of an archive together (less, in the normalizer's words), or an image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,7 @@ def new_offload(settings: Settings) -> Offload:
         memory_bytes=preparation.memory,
         cpu=preparation.cpu,
         wall=preparation.wall,
+        output_bytes=LARGEST_OUTPUT_BYTES,
     )
 
 
@@ -71,14 +78,18 @@ async def assemble(settings: Settings, observer: Observer, offload: Offload) -> 
         for destination in destinations.values():
             stack.push_async_callback(destination.aclose)
         clock = process_clock()
+        merging = Merging(settings.routes, destinations)
         sources: dict[str, Source] = {
-            folder.name: FolderSource(folder, clock=clock, observer=observer) for folder in settings.folders
+            folder.name: FolderSource(
+                folder, clock=clock, observer=observer, group_of=partial(merging.group_of, folder.name)
+            )
+            for folder in settings.folders
         }
         flow = Flow(
             ledger=ledger,
             reader=reader,
             spool=spool,
-            normalizer=InspectingNormalizer(offload, settings.preparation),
+            normalizer=normalizing.PreparingNormalizer(offload, spool, settings.preparation),
             destinations=destinations,
             policies={name: target.retry for name, target in settings.targets.items()},
             routes=settings.routes,
@@ -88,6 +99,7 @@ async def assemble(settings: Settings, observer: Observer, offload: Offload) -> 
             upload_workers=settings.uploads.workers,
             prepare_workers=settings.preparation.workers * 2,
             grace=settings.uploads.grace,
+            preparation=settings.preparation,
             upkeep=_upkeep(settings),
             exclusive=settings.storage.ledger is None,
         )
@@ -139,6 +151,16 @@ def check_secrets(settings: Settings) -> Findings:
     return Findings(tuple(problems), tuple(warnings))
 
 
+def check_passwords(settings: Settings) -> Findings:
+    """The same for files of passwords. A run does without one that is missing, and says so when it looks."""
+    problems: list[str] = []
+    warnings: list[str] = []
+    for key, path in _password_files(settings):
+        problems += [f"{key}: {problem}" for problem in password_problems(path)]
+        warnings += [f"{key}: {warning}" for warning in password_warnings(path)]
+    return Findings(tuple(problems), tuple(warnings))
+
+
 def check_places(settings: Settings, *, folders: bool) -> Findings:
     """Whether this user can work in the storage directory and the folders.
 
@@ -153,6 +175,7 @@ def check_places(settings: Settings, *, folders: bool) -> Findings:
         warnings.append("targets: there is none, so nothing can be uploaded")
     if settings.folders and not settings.routes:
         warnings.append("routes: there is none, so every file will be held; add one with send = …")
+    warnings += _pages_warnings(settings)
     return Findings(tuple(problems), tuple(warnings))
 
 
@@ -179,3 +202,25 @@ def _storage_problems(directory: Path) -> list[str]:
 
 def _secret_key(key: str, secret: Secret) -> str:
     return f"{key}.token_file" if secret.file else key
+
+
+def _password_files(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """Each with its key; a file that several routes name is told once."""
+    seen: set[Path] = set()
+    files = {f"routes[{n}].passwords_file": r.passwords_file for n, r in enumerate(settings.routes, 1)}
+    files["preparation.passwords_file"] = settings.preparation.passwords_file
+    for key, path in files.items():
+        if path is not None and path not in seen:
+            seen.add(path)
+            yield key, path
+
+
+def _pages_warnings(settings: Settings) -> Iterator[str]:
+    destinations = _destinations(settings)
+    for number, route in enumerate(settings.routes, 1):
+        destined = Destined.parse(PLACEHOLDER.sub("x", route.send))
+        if route.pages is Pages.SEPARATE and destinations[destined.target].limits(destined.slot).one_image:
+            yield (
+                f'routes[{number}].pages: "separate", but {destined.slot.kind} takes one image, so every '
+                'further page will be held; write "merge"'
+            )

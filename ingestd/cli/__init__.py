@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ingestd import __version__
-from ingestd.cli import asking, deciding, running, showing, storing
+from ingestd.cli import asking, deciding, running, showing, storing, submitting
 from ingestd.domain.errors import (
     ConfigurationError,
     IllegalTransition,
@@ -60,7 +60,7 @@ for name, command, summary in (
     ("check", running.check, "Check the configuration; upload nothing."),
     ("demo", running.demo, "Show the whole way, without an account."),
     ("sandbox", running.sandbox, "Run a local stand-in for SAP Concur."),
-    ("submit", deciding.submit, "Hand over files without a folder."),
+    ("submit", submitting.submit, "Hand over files without a folder."),
     ("list", asking.list_receipts, "Show receipts, newest first."),
     ("show", showing.show, "Tell everything about one receipt."),
     ("retry", deciding.retry, "Try receipts once more."),

@@ -13,7 +13,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from ingestd.cli.rendering import balance_json, destined, print_json, print_rows, receipt_json
+from ingestd.cli.rendering import balance_json, destined, print_json, print_rows, receipt_json, remarks
 from ingestd.cli.session import ConfigOption, JsonOption, configured, with_reader
 from ingestd.configfile import find_configuration, load_configuration
 from ingestd.domain.errors import ConfigurationError
@@ -46,7 +46,7 @@ def list_receipts(
     if as_json:
         print_json({"receipts": [receipt_json(receipt) for receipt in receipts]})
         return
-    rows = ([r.id, str(r.state), r.path, destined(r), r.image_id or "", r.reason or ""] for r in receipts)
+    rows = ([r.id, str(r.state), r.path, destined(r), r.image_id or "", remarks(r)] for r in receipts)
     print_rows(("receipt", "state", "file", "slot", "image ID", "reason"), rows)
     if sys.stdout.isatty():
         typer.echo(f"\n{len(receipts)} receipts" + ("" if receipts else "; nothing matches"), err=True)
@@ -127,7 +127,7 @@ def _cell(value: object) -> str:
     """A cell that no spreadsheet takes for a formula: file names and reasons come from strangers."""
     text = (
         json.dumps(value, ensure_ascii=False)
-        if isinstance(value, dict)
+        if isinstance(value, dict | list)
         else str("" if value is None else value)
     )
     return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,10 +1,8 @@
 """`ingestd demo`: the main job on real files, with a local sandbox and the real daemon as they would run.
 
-The judge is the sandbox: a file counts as uploaded when the sandbox holds its bytes in the right slot.
+What is dropped and how it must end is in `demo_cast`; here are the stage and the play.
 """
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -12,17 +10,24 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
 import typer
 
-from ingestd import samples
+from ingestd.cli.demo_cast import (
+    PASSWORD,
+    REPEAT,
+    REPEAT_OF,
+    Act,
+    cast,
+    kept,
+    stored,
+    verdict,
+)
 from ingestd.cli.rendering import print_table
 from ingestd.cli.session import with_reader
 from ingestd.configfile import load_configuration
@@ -32,34 +37,8 @@ from ingestd.domain.states import SETTLED, State
 from ingestd.settings import Settings
 
 PATIENCE_SECONDS = 55.0
-REPEAT_OF = "taxi.jpg"
-REPEAT = "taxi (copy).jpg"
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """A file to drop, where it must end, and a word its reason must have."""
-
-    path: str
-    make: Callable[[], bytes]
-    slot: str
-    state: State
-    word: str = ""
-
-
-SAMPLES: Sequence[_Sample] = (
-    _Sample("taxi.jpg", lambda: samples.jpeg(1), "receipt", State.UPLOADED),
-    _Sample("parking.png", lambda: samples.png(2), "receipt", State.UPLOADED),
-    _Sample("hotel.pdf", lambda: samples.pdf(3, pages=2), "receipt", State.UPLOADED),
-    _Sample("entries/E-1042/dinner.jpg", lambda: samples.jpeg(4), "expenseentry/E-1042", State.UPLOADED),
-    _Sample("reports/R-2207/flight.pdf", lambda: samples.pdf(5), "report/R-2207", State.UPLOADED),
-    _Sample("invoices/I-77/printer.png", lambda: samples.png(6), "invoice/I-77", State.UPLOADED),
-    _Sample("bank-statement.pdf", lambda: samples.encrypted_pdf(password="secret"), "receipt",  # noqa: S106 - of a sample
-            State.REJECTED, "password"),
-    _Sample("scan-12MB.png", lambda: samples.large_png(12_000_000), "receipt", State.REJECTED, "10"),
-    _Sample("half-a-photo.jpg", lambda: samples.truncated(samples.jpeg(7)), "receipt", State.REJECTED, ""),
-    _Sample("notes.pdf", samples.text, "receipt", State.REJECTED, "text"),
-)  # fmt: skip
+_SHOWN = 6
+"""The act whose receipt is named as an example in the end: one that was converted."""
 
 
 def play(directory: Path | None) -> int:
@@ -68,19 +47,20 @@ def play(directory: Path | None) -> int:
     say = typer.echo
     say(f"The demo plays in {place}")
     with _program(place, "sandbox", "sandbox", "--port", "0") as sandbox:
+        acts = cast()
         url = _sandbox_url(place, sandbox)
         say(f"A local stand-in for Concur listens on {url}")
         settings = _configure(place, url)
         with _program(place, "daemon", "run", "--config", str(place / "ingestd.toml")) as daemon:
             _wait_for(lambda: "run.started" in _log(place, "daemon"), daemon, "the daemon to start")
-            say(f"The daemon watches {place / 'inbox'}; dropping {len(SAMPLES) + 1} files into it:\n")
-            _drop(place)
-            receipts = _follow(settings, place, daemon)
+            count = sum(len(act.files) for act in acts) + 1
+            say(f"The daemon watches {place / 'inbox'}; dropping {count} files into it:\n")
+            _drop(acts, place)
+            receipts = _follow(acts, settings, place, daemon)
             _end(daemon)
-        stored = _stored(url)
-        print_table(("file", "slot", "ended", "image ID or reason"), _rows(receipts, place))
-        wrong = _verdict(receipts, stored, place)
-    _farewell(place, wrong)
+        print_table(("file", "slot", "ended", "what was sent, or why not"), _rows(acts, receipts, place))
+        wrong = verdict(acts, receipts, stored(url), place / "inbox")
+    _farewell(place, receipts.get(acts[_SHOWN].sha256), wrong)
     return 1 if wrong else 0
 
 
@@ -103,9 +83,13 @@ def _configure(place: Path, url: str) -> Settings:
     """The configuration of config/sandbox.toml, with the port the sandbox got."""
     text = files("ingestd.cli").joinpath("sandbox.toml").read_text(encoding="utf-8")
     path = place / "ingestd.toml"
-    path.write_text(text.replace("http://127.0.0.1:8085", url), encoding="utf-8")
-    (place / "token").write_text("demo-token\n", encoding="utf-8")
-    (place / "token").chmod(0o600)
+    for standing, given in (("http://127.0.0.1:8085", url), ("# passwords_file", "passwords_file")):
+        assert standing in text
+        text = text.replace(standing, given)
+    path.write_text(text, encoding="utf-8")
+    for name, secret in (("token", "demo-token"), ("pdf-passwords", f"another-one\n{PASSWORD}")):
+        (place / name).write_text(f"{secret}\n", encoding="utf-8")
+        (place / name).chmod(0o600)
     return load_configuration(path)
 
 
@@ -167,108 +151,81 @@ def _sandbox_url(place: Path, process: subprocess.Popen[bytes]) -> str:
 # --- the play ----------------------------------------------------------------------------------------------
 
 
-def _drop(place: Path) -> None:
-    for sample in SAMPLES:
-        _put(place / "inbox" / sample.path, sample.make())
+def _drop(acts: Sequence[Act], place: Path) -> None:
+    for act in acts:
+        for path, content in act.files.items():
+            _put(place / "inbox" / path, content, path, act.about)
 
 
-def _put(path: Path, content: bytes) -> None:
+def _put(path: Path, content: bytes, name: str, about: str) -> None:
     """As a scanner would: written in place, while the daemon looks."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    typer.echo(f"  {path.name:<22} {len(content):>10,} bytes")
+    typer.echo(f"  {name:<26} {len(content):>10,} bytes   {about}".rstrip())
 
 
-def _follow(settings: Settings, place: Path, daemon: subprocess.Popen[bytes]) -> list[Receipt]:
-    """Shows each receipt as it settles; drops the repeat when its first is up; ends when all is said."""
+def _follow(
+    acts: Sequence[Act], settings: Settings, place: Path, daemon: subprocess.Popen[bytes]
+) -> dict[str, Receipt]:
+    """Shows each receipt as it settles; drops the repeat when its first is up; ends when all is said.
+
+    Returns the receipts by the sha256 of their first document.
+    """
     shown: set[str] = set()
     copied = False
+    receipts: dict[str, Receipt] = {}
     deadline = time.monotonic() + PATIENCE_SECONDS
     typer.echo("")
     while time.monotonic() < deadline and daemon.poll() is None:
-        receipts = list(with_reader(settings, lambda reader: reader.find()))
-        for receipt in receipts:
+        receipts = {one.sha256: one for one in with_reader(settings, lambda reader: reader.find())}
+        for receipt in receipts.values():
             if receipt.state in SETTLED and receipt.id not in shown:
                 shown.add(receipt.id)
-                typer.echo(f"  [{len(shown)}/{len(SAMPLES)}] {receipt.path}: {receipt.state}")
+                typer.echo(f"  [{len(shown)}/{len(acts)}] {receipt.path}: {receipt.state}")
                 if receipt.path == REPEAT_OF and not copied:
                     copied = True
-                    _put(place / "inbox" / REPEAT, SAMPLES[0].make())
-        if len(shown) == len(SAMPLES) and copied and not _left(place):
+                    _put(
+                        place / "inbox" / REPEAT, acts[0].files[REPEAT_OF], REPEAT, "the same file once more"
+                    )
+        if len(shown) == len(acts) and copied and not _left(acts, place):
             break
         time.sleep(0.2)
     if daemon.poll() is not None:
         typer.echo("The daemon ended early. Its last words: " + _log(place, "daemon")[-500:])
     typer.echo("")
-    return list(with_reader(settings, lambda reader: reader.find()))
+    return receipts
 
 
-def _left(place: Path) -> bool:
+def _left(acts: Sequence[Act], place: Path) -> bool:
     """Whether a file has not reached uploaded/ or rejected/ yet."""
     inbox = place / "inbox"
-    wanted = [_kept(inbox, sample) for sample in SAMPLES] + [inbox / "uploaded" / REPEAT]
+    wanted = [path for act in acts for path in kept(inbox, act)] + [inbox / "uploaded" / REPEAT]
     return not all(path.exists() for path in wanted)
 
 
-def _kept(inbox: Path, sample: _Sample) -> Path:
-    return inbox / ("uploaded" if sample.state is State.UPLOADED else "rejected") / sample.path
-
-
-def _rows(receipts: Sequence[Receipt], place: Path) -> Iterator[tuple[str, str, str, str]]:
-    by_path = {receipt.path: receipt for receipt in receipts}
-    for sample in SAMPLES:
-        receipt = by_path.get(sample.path)
+def _rows(
+    acts: Sequence[Act], receipts: Mapping[str, Receipt], place: Path
+) -> Iterator[tuple[str, str, str, str]]:
+    for act in acts:
+        receipt = receipts.get(act.sha256)
+        path = act.path if len(act.files) == 1 else f"{act.path} + {len(act.files) - 1} more"
         if receipt is None:
-            yield sample.path, sample.slot, "MISSING", ""
+            yield path, act.slot, "MISSING", ""
         else:
-            yield sample.path, receipt.slot, str(receipt.state), receipt.image_id or receipt.reason or ""
-    first = by_path.get(REPEAT_OF)
+            yield path, receipt.slot, str(receipt.state), _outcome(receipt)
+    first = receipts.get(acts[0].sha256)
     if (place / "inbox" / "uploaded" / REPEAT).exists() and first is not None:
-        yield REPEAT, first.slot, "repeat", f"same as {REPEAT_OF}: {first.image_id}; not uploaded again"
+        yield REPEAT, first.slot, "repeat", f"same as {REPEAT_OF}: not uploaded again"
 
 
-# --- the judgement -----------------------------------------------------------------------------------------
+def _outcome(receipt: Receipt) -> str:
+    """For people: what was done to it, or the first sentence of why it was refused."""
+    if receipt.image is None or receipt.state is not State.UPLOADED:
+        return (receipt.reason or "").split(". ")[0]
+    return " ".join(receipt.image.steps) or "as it is"
 
 
-def _stored(url: str) -> list[tuple[str, str, str | None]]:
-    """What the sandbox holds: slot, sha256 and image ID of each image."""
-    with urllib.request.urlopen(f"{url}/_sandbox/images", timeout=10) as answer:  # noqa: S310 - our own sandbox
-        images = json.load(answer)["images"]
-    return [(_place(image), image["sha256"], image["image_id"]) for image in images]
-
-
-def _place(image: dict[str, str | None]) -> str:
-    return f"{image['slot']}/{image['id']}" if image["id"] else str(image["slot"])
-
-
-def _verdict(
-    receipts: Sequence[Receipt], stored: Sequence[tuple[str, str, str | None]], place: Path
-) -> list[str]:
-    """What is not as it should be, a sentence each."""
-    wrong: list[str] = []
-    by_path = {receipt.path: receipt for receipt in receipts}
-    for sample in SAMPLES:
-        receipt = by_path.get(sample.path)
-        if receipt is None or receipt.state is not sample.state:
-            wrong.append(f"{sample.path} should be {sample.state}")
-            continue
-        if sample.word not in (receipt.reason or "").lower():
-            wrong.append(f"the reason of {sample.path} should speak of {sample.word!r}")
-        sha256 = hashlib.sha256(sample.make()).hexdigest()
-        held = [image for image in stored if image[1] == sha256]
-        expected = [(sample.slot, sha256, receipt.image_id)] if sample.state is State.UPLOADED else []
-        if held != expected:
-            wrong.append(f"the sandbox should hold {sample.path} {len(expected)} times, in {sample.slot}")
-        if not _kept(place / "inbox", sample).exists():
-            wrong.append(f"{_kept(place / 'inbox', sample)} should be there")
-    if len(stored) != sum(sample.state is State.UPLOADED for sample in SAMPLES):
-        wrong.append(f"the sandbox holds {len(stored)} images")
-    if not (place / "inbox" / "uploaded" / REPEAT).exists():
-        wrong.append(f"{REPEAT} should be in uploaded/, as a repeat")
-    return wrong
-
-
-def _farewell(place: Path, wrong: Sequence[str]) -> None:
+def _farewell(place: Path, example: Receipt | None, wrong: Sequence[str]) -> None:
     say = typer.echo
     if wrong:
         say("\nNOT AS IT SHOULD BE:")
@@ -283,5 +240,7 @@ def _farewell(place: Path, wrong: Sequence[str]) -> None:
     say(f"  ls -R {place / 'inbox'}")
     say(f"  cat {place / 'inbox' / 'rejected' / 'bank-statement.pdf.reason.txt'}")
     say(f"  {program} list {config}")
+    if example is not None:
+        say(f"  {program} show {example.id} {config}")
     say(f"  {program} balance {config}")
     say(f"Next: begin your own configuration with {place / 'ingestd.toml'}; see `{program} run --help`.")

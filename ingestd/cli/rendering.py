@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ingestd.domain.document import MICROSECONDS, Instant
+from ingestd.domain.document import MICROSECONDS, Document, Instant, ReceiptImage
 from ingestd.domain.receipt import Attempt, Receipt
 from ingestd.interfaces import Balance, HistoryEntry
 
@@ -47,7 +47,21 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
         "due_at": moment(receipt.due_at),
         "received_at": moment(receipt.received_at),
         "updated_at": moment(receipt.updated_at),
+        "warnings": list(receipt.image.warnings) if receipt.image else [],
     }
+
+
+def document_json(document: Document, receipt: Receipt) -> dict[str, Any]:
+    return {
+        "path": document.arrived_as or receipt.path,
+        "filename": document.filename,
+        "sha256": document.sha256,
+        "size": document.size,
+    }
+
+
+def image_json(image: ReceiptImage) -> dict[str, Any]:
+    return {"type": image.mime_type, "size": image.size, "pages": image.pages, "sha256": image.sha256}
 
 
 def history_json(entry: HistoryEntry) -> dict[str, Any]:
@@ -122,3 +136,10 @@ def one_line(text: str) -> str:
 
 def destined(receipt: Receipt) -> str:
     return f"{receipt.target}:{receipt.slot}" if receipt.target else "-"
+
+
+def remarks(receipt: Receipt) -> str:
+    """Its reason, and what a person may want to look at although it goes its way."""
+    told = [receipt.reason] if receipt.reason else []
+    told += [f"warning: {warning}" for warning in receipt.image.warnings] if receipt.image else []
+    return "  ".join(told)

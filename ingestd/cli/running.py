@@ -74,11 +74,11 @@ def check(
     ingestd check
     ingestd check --config /etc/ingestd/ingestd.toml --online
     """
-    from ingestd.assembly import Findings, ask_targets, check_places, check_secrets
+    from ingestd.assembly import Findings, ask_targets, check_passwords, check_places, check_secrets
 
     settings = load_configuration(find_configuration(config))
     # Tokens are read as the caller (systemd reads them as root), folders are tried as the owner.
-    findings = check_secrets(settings)
+    findings = check_secrets(settings) + check_passwords(settings)
     if online and not findings.problems:
         findings += Findings(tuple(asyncio.run(ask_targets(settings))))
     act_as_owner(settings.storage.directory)

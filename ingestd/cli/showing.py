@@ -1,6 +1,10 @@
-"""`ingestd show`: everything known about one receipt: its state, what to do, its history and its attempts."""
+"""`ingestd show`: everything known about one receipt: its state, what to do, what it is made of and what was
+done to it, its history and its attempts.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,13 +12,16 @@ import typer
 from ingestd.cli.rendering import (
     attempt_json,
     destined,
+    document_json,
     history_json,
+    image_json,
     local_moment,
     one_line,
     print_json,
     receipt_json,
 )
 from ingestd.cli.session import ConfigOption, JsonOption, configured, with_reader
+from ingestd.domain.document import Document
 from ingestd.domain.errors import UnknownReceipt
 from ingestd.domain.receipt import Attempt, Receipt
 from ingestd.domain.states import State
@@ -37,6 +44,17 @@ NEXT = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """All that the ledger has of one receipt. `thumbnail`: None when there is none."""
+
+    receipt: Receipt
+    documents: Sequence[Document]
+    history: Sequence[HistoryEntry]
+    attempts: Sequence[Attempt]
+    thumbnail: Path | None
+
+
 def show(
     receipt_id: Annotated[
         str, typer.Argument(metavar="ID", help="A receipt's ID, or its first 8+ characters.")
@@ -52,21 +70,21 @@ def show(
     """
     settings = configured(config)
 
-    async def ask(reader: LedgerReader) -> tuple[Receipt, Sequence[HistoryEntry], Sequence[Attempt]]:
+    async def ask(reader: LedgerReader) -> _Known:
         receipt = await found(reader, receipt_id)
-        return receipt, await reader.history(receipt.id), await reader.attempts(receipt.id)
-
-    receipt, history, attempts = with_reader(settings, ask)
-    if as_json:
-        print_json(
-            {
-                **receipt_json(receipt),
-                "history": [history_json(entry) for entry in history],
-                "tries": [attempt_json(attempt) for attempt in attempts],
-            }
+        return _Known(
+            receipt=receipt,
+            documents=await reader.documents(receipt.id),
+            history=await reader.history(receipt.id),
+            attempts=await reader.attempts(receipt.id),
+            thumbnail=_thumbnail(receipt),
         )
+
+    known = with_reader(settings, ask)
+    if as_json:
+        print_json(_as_json(known))
     else:
-        _tell(receipt, history, attempts)
+        _tell(known)
 
 
 async def found(reader: LedgerReader, receipt_id: str) -> Receipt:
@@ -77,7 +95,35 @@ async def found(reader: LedgerReader, receipt_id: str) -> Receipt:
     return receipt
 
 
-def _tell(receipt: Receipt, history: Sequence[HistoryEntry], attempts: Sequence[Attempt]) -> None:
+def _thumbnail(receipt: Receipt) -> Path | None:
+    """It stands beside the image in the spool (Spool.thumbnail, which needs a spool that may be written)."""
+    if receipt.image is None:
+        return None
+    path = receipt.image.path.with_suffix(".jpg")
+    return path if path.is_file() else None
+
+
+def _as_json(known: _Known) -> dict[str, object]:
+    image = known.receipt.image
+    return {
+        **receipt_json(known.receipt),
+        "files": [document_json(document, known.receipt) for document in known.documents],
+        "image": None if image is None else image_json(image),
+        "steps": [] if image is None else list(image.steps),
+        "thumbnail": None if known.thumbnail is None else str(known.thumbnail),
+        "history": [history_json(entry) for entry in known.history],
+        "tries": [attempt_json(attempt) for attempt in known.attempts],
+    }
+
+
+def _tell(known: _Known) -> None:
+    _tell_receipt(known.receipt)
+    _tell_documents(known)
+    _tell_history(known.history)
+    _tell_attempts(known.attempts)
+
+
+def _tell_receipt(receipt: Receipt) -> None:
     say = typer.echo
     say(f"receipt    {receipt.id}")
     say(f"state      {receipt.state}")
@@ -87,18 +133,39 @@ def _tell(receipt: Receipt, history: Sequence[HistoryEntry], attempts: Sequence[
     say(f"file       {one_line(receipt.path)}  (from {receipt.source})")
     say(f"slot       {destined(receipt)}" + (f"  as {receipt.account}" if receipt.account else ""))
     say(f"image ID   {receipt.image_id or '-'}")
-    if receipt.image is not None:
-        image = receipt.image
-        say(f"sent as    {image.mime_type}, {image.size:,} bytes, {image.pages} page(s)")
-    say(f"sha256     {receipt.sha256}")
     for key, value in receipt.fields.items():
         say(f"{one_line(key):<10} {one_line(value)}")
     if receipt.state is State.READY:
         say(f"due        {local_moment(receipt.due_at)}")
+
+
+def _tell_documents(known: _Known) -> None:
+    """What it is made of, what was done to it, and what it became."""
+    say, image = typer.echo, known.receipt.image
+    for document in known.documents:
+        name = f"  {one_line(document.arrived_as)}" if document.arrived_as else ""
+        say(f"document   {document.sha256}  {document.size:,} bytes{name}")
+    if image is None:
+        return
+    for step in image.steps:
+        say(f"done       {one_line(step)}")
+    for warning in image.warnings:
+        say(f"warning    {one_line(warning)}")
+    say(f"sent as    {image.mime_type}, {image.size:,} bytes, {image.pages} page(s)")
+    if known.thumbnail is not None:
+        say(f"thumbnail  {known.thumbnail}")
+
+
+def _tell_history(history: Sequence[HistoryEntry]) -> None:
+    say = typer.echo
     say("\nhistory")
     for entry in history:
         reason = f"  {entry.reason}" if entry.reason else ""
         say(f"  {local_moment(entry.at)}  {entry.event:<10} -> {entry.after:<12} by {entry.actor}{reason}")
+
+
+def _tell_attempts(attempts: Sequence[Attempt]) -> None:
+    say = typer.echo
     if attempts:
         say("\nattempts")
     for attempt in attempts:

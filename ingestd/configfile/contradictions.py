@@ -16,11 +16,14 @@ SLOT_KINDS = {"receipt": False, "expenseentry": True, "invoice": True, "report":
 
 SHORTEST_PAUSE = timedelta(milliseconds=100)
 SHORTEST_TIMEOUT = timedelta(seconds=1)
+LEAST_MEMORY_BYTES = 768 * MEGABYTE
+"""Half of it is the address space of the libraries, before a document is there."""
 
 
 def contradictions(settings: Settings) -> Iterator[str]:
     """Each problem as: key path: what is wrong and what to do."""
     yield from _storage_problems(settings)
+    yield from _preparation_problems(settings)
     for target in settings.targets.values():
         yield from _target_problems(target)
     yield from _folder_problems(settings)
@@ -32,8 +35,26 @@ def _storage_problems(settings: Settings) -> Iterator[str]:
     ledger = settings.storage.ledger
     if ledger is not None and not ledger.startswith(("postgresql://", "postgresql+psycopg://")):
         yield "storage.ledger: must begin with postgresql://; leave it out for SQLite in storage.directory"
-    if settings.preparation.memory < 256 * MEGABYTE:
-        yield "preparation.memory: less than 256MB can't hold the decoders; write 256MB or more"
+
+
+def _preparation_problems(settings: Settings) -> Iterator[str]:
+    preparation = settings.preparation
+    if preparation.memory < LEAST_MEMORY_BYTES:
+        least = f"{LEAST_MEMORY_BYTES // MEGABYTE}MB"
+        yield f"preparation.memory: less than {least} can't hold the decoders; write {least} or more"
+    for name, limit in (("cpu", preparation.cpu), ("wall", preparation.wall)):
+        if limit < SHORTEST_TIMEOUT:
+            yield f"preparation.{name}: a document needs a second at least; write 1s or more"
+    if preparation.near_duplicate_window <= timedelta():
+        yield (
+            "preparation.near_duplicate_window: nothing lies within no time; write a duration, or "
+            'near_duplicates = "off"'
+        )
+    if preparation.near_duplicates == "hold" and preparation.inspect == "light":
+        yield (
+            'preparation.near_duplicates: "hold" needs a look at the pictures, and inspect = "light" takes '
+            'none; write inspect = "full"'
+        )
 
 
 def _target_problems(target: ConcurImageV1Settings) -> Iterator[str]:

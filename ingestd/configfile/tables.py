@@ -14,7 +14,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from ingestd.domain.retry import RetryPolicy
-from ingestd.domain.routing import Repeat, Route
+from ingestd.domain.routing import Pages, Repeat, Route
 from ingestd.settings import (
     MEGABYTE,
     ConcurImageV1Settings,
@@ -107,10 +107,18 @@ class _Uploads(_Table):
 class _Preparation(_Table):
     inspect: Literal["light", "full"] = "full"
     workers: Annotated[int, Field(ge=1, le=64)] = 2
-    memory: Size = 1000 * MEGABYTE
-    cpu: Duration = timedelta(seconds=10)
-    wall: Duration = timedelta(seconds=20)
+    memory: Size = 1500 * MEGABYTE
+    cpu: Duration = timedelta(seconds=30)
+    wall: Duration = timedelta(seconds=60)
     max_pixels: Positive = 100_000_000
+    strip_location: bool = True
+    passwords_file: PathText | None = None
+    near_duplicates: Literal["off", "warn", "hold"] = "warn"
+    near_duplicate_window: Duration = timedelta(days=90)
+
+    def settings(self, base: Path) -> PreparationSettings:
+        passwords = _secret_path(self.passwords_file, base)
+        return PreparationSettings(**{**self.model_dump(), "passwords_file": passwords})
 
 
 class _Log(_Table):
@@ -137,6 +145,7 @@ class _Target(_Table):
     on_unconfirmed: Literal["hold", "retry"] = "hold"
     timeout: Duration = timedelta(seconds=60)
     max_bytes: Size = 10 * MEGABYTE
+    max_pages: Positive = 200
     retry: _Retry = Field(default_factory=_Retry)
     accounts: dict[Name, _Account] = Field(default_factory=dict)
 
@@ -150,6 +159,7 @@ class _Target(_Table):
             on_unconfirmed=self.on_unconfirmed,
             timeout=self.timeout,
             max_bytes=self.max_bytes,
+            max_pages=self.max_pages,
             retry=RetryPolicy(**self.retry.model_dump()),
         )
 
@@ -159,6 +169,7 @@ class _Folder(_Table):
     path: PathText
     settle: Duration = timedelta(seconds=2)
     settle_incomplete: Duration = timedelta(seconds=10)
+    group_quiet: Duration = timedelta(seconds=10)
     rescan: Duration = timedelta(seconds=60)
     polling: Polling = "auto"
     recursive: bool = True
@@ -181,8 +192,10 @@ class _Route(_Table):
     subject: str | None = None
     as_: Name | None = Field(default=None, alias="as")
     repeat: Literal["sighting", "upload"] = "sighting"
+    pages: Literal["merge", "separate"] | None = None
+    passwords_file: PathText | None = None
 
-    def settings(self) -> Route:
+    def settings(self, base: Path) -> Route:
         patterns = {
             "source": self.source,
             "path": self.path,
@@ -196,6 +209,8 @@ class _Route(_Table):
             patterns={name: pattern for name, pattern in patterns.items() if pattern is not None},
             account=self.as_,
             repeat=Repeat(self.repeat),
+            pages=None if self.pages is None else Pages(self.pages),
+            passwords_file=_secret_path(self.passwords_file, base),
         )
 
 
@@ -212,11 +227,11 @@ class File(_Table):
         return Settings(
             storage=self.storage.settings(base),
             uploads=UploadSettings(**self.uploads.model_dump()),
-            preparation=PreparationSettings(**self.preparation.model_dump()),
+            preparation=self.preparation.settings(base),
             log=LogSettings(**self.log.model_dump()),
             targets={name: target.settings(name, base) for name, target in self.targets.items()},
             folders=tuple(folder.settings(base) for folder in self.folders),
-            routes=tuple(route.settings() for route in self.routes),
+            routes=tuple(route.settings(base) for route in self.routes),
         )
 
 
@@ -224,10 +239,16 @@ def _secret(given: str | None, base: Path, *names: str) -> Secret:
     """A file by path or credential name; without one, INGESTD_<TARGET>[_<ACCOUNT>]_TOKEN."""
     if given is None:
         return Secret(environment="_".join(["INGESTD", *names, "TOKEN"]).upper().replace("-", "_"))
+    return Secret(file=_secret_path(given, base))
+
+
+def _secret_path(given: str | None, base: Path) -> Path | None:
+    if given is None:
+        return None
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     if credentials and "/" not in given and (Path(credentials) / given).exists():
-        return Secret(file=Path(credentials) / given)
-    return Secret(file=base / given)
+        return Path(credentials) / given
+    return base / given
 
 
 def known_keys(location: Sequence[str | int]) -> list[str]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Route
 from ingestd.interfaces import Clock, Destination, Ledger, LedgerReader, Normalizer, Observer
+from ingestd.settings import PreparationSettings
 from ingestd.spool import Spool
 
 LOOK = timedelta(seconds=1)
@@ -69,6 +70,7 @@ class Flow:
     prepare_workers: int = 4
     grace: timedelta = timedelta(seconds=30)
     intake: IntakeSettings = field(default_factory=IntakeSettings)
+    preparation: PreparationSettings = field(default_factory=PreparationSettings)
     upkeep: UpkeepSettings = field(default_factory=UpkeepSettings)
     exclusive: bool = True
     """True when no other process can own receipts (the run lock of SQLite): older leases are orphans."""

@@ -1,27 +1,35 @@
 """Intake: an arrival's bytes go to the spool, its rows into the ledger, and only then is it acknowledged.
 
-A full disk pauses intake with everything kept; a payload that can't be read just now is given back. Both are
-said once. Broken machinery (the ledger is gone) raises and ends the daemon.
+Archives are opened before rows exist: their members are the documents. A full disk pauses intake with
+everything kept; a payload that can't be read just now is given back. Both are said once. Broken machinery
+(the ledger is gone) raises and ends the daemon.
 """
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from ingestd.domain.document import Document, Instant, Payload, display_name
 from ingestd.domain.errors import ContentUnavailable, StorageExhausted
-from ingestd.domain.receipt import NO_TARGET, idempotency_key
-from ingestd.domain.routing import Destined, InvalidSlot, Repeat, first_match
 from ingestd.domain.states import NEEDS_PERSON
-from ingestd.interfaces import Accepted, Arrival, Destination, NewArrival, NewReceipt, Source
+from ingestd.interfaces import Accepted, Arrival, NewArrival, Refusal, Source
 from ingestd.pipeline.flow import Flow
-
-NO_ROUTE = "No route matches this receipt, so ingestd does not know where it belongs."
+from ingestd.pipeline.merging import Merging
 
 
 class WrittenSince(Exception):
     """The ledger has this arrival, but with other bytes: a crash came between commit and acknowledgement,
     and somebody who held the file open wrote to it meanwhile. What is there now is another arrival."""
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What an arrival turned out to hold; `payloads` is counted as it is taken, for the balance."""
+
+    documents: list[Document] = field(default_factory=list)
+    containers: list[Document] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    payloads: int = 0
 
 
 class Intake:
@@ -37,6 +45,7 @@ class Intake:
         self.refused: list[str] = []
         """With `once`: a sentence for each payload that was not even read."""
         self._flow = flow
+        self._merging = Merging(flow.routes, flow.destinations)
         self._room = asyncio.Semaphore(flow.intake.width)
         self._stopping = asyncio.Event()
         self._waiting: set[str] = set()
@@ -115,19 +124,55 @@ class Intake:
             self._waiting.discard(arrival.id)
 
     async def _accept(self, arrival: Arrival) -> Accepted:
-        documents = [await asyncio.to_thread(self._spool, payload) for payload in arrival.payloads]
+        taken = await self._open(arrival)
         new = NewArrival(
             id=arrival.id,
             origin=arrival.origin,
-            receipts=tuple(self._receipt(arrival, document) for document in documents),
-            ignored=arrival.refused,
-            payloads=len(arrival.payloads) + len(arrival.refused),
+            receipts=self._merging.receipts(arrival, taken.documents),
+            ignored=tuple(taken.refused),
+            payloads=taken.payloads,
+            containers=tuple(taken.containers),
         )
         accepted = await self._flow.ledger.accept(new, now=self._flow.clock())
-        recorded = {receipt.sha256 for receipt in accepted.receipts}
-        if accepted.known and not {document.sha256 for document in documents} <= recorded:
+        if accepted.known and not await self._has_all(accepted, taken.documents):
             raise WrittenSince
+        for refusal in taken.refused:
+            self._flow.observer.note(
+                "payload.ignored",
+                source=self.source.name,
+                path=arrival.origin.path,
+                filename=refusal.filename,
+                reason=refusal.reason,
+            )
         return accepted
+
+    async def _open(self, arrival: Arrival) -> _Taken:
+        """Every payload in the spool; an archive is replaced by its members."""
+        taken = _Taken(refused=list(arrival.refused), payloads=len(arrival.refused))
+        for payload in arrival.payloads:
+            document = await asyncio.to_thread(self._spool, payload)
+            path = document.arrived_as or arrival.origin.path
+            unpacked = await self._flow.normalizer.unpack(document, path)
+            if unpacked is None:
+                taken.documents.append(document)
+                taken.payloads += 1
+            else:
+                taken.containers.append(document)
+                taken.documents += unpacked.documents
+                taken.refused += unpacked.refused
+                taken.payloads += len(unpacked.documents) + len(unpacked.refused)
+        return taken
+
+    async def _has_all(self, accepted: Accepted, documents: list[Document]) -> bool:
+        """Whether all these bytes were recorded with this arrival.
+
+        A crash during the acknowledgement of a group may have taken some of its files away already: what is
+        left of them is enough. A repeat was recorded with the receipt it repeats, which has the same bytes.
+        """
+        missing = {document.sha256 for document in documents}
+        for receipt in accepted.receipts:
+            missing -= {document.sha256 for document in await self._flow.reader.documents(receipt.id)}
+        return not missing
 
     def _spool(self, payload: Payload) -> Document:
         with payload.content.open() as stream:
@@ -139,16 +184,7 @@ class Intake:
             size=spooled.size,
             sha256=spooled.sha256,
             declared_type=payload.declared_type,
-        )
-
-    def _receipt(self, arrival: Arrival, document: Document) -> NewReceipt:
-        return new_receipt(
-            self._flow,
-            (document,),
-            facts=routing_facts(arrival),
-            to=arrival.to,
-            hold=arrival.hold,
-            fields=dict(arrival.fields),
+            arrived_as=payload.arrived_as,
         )
 
     async def _pause(self, reason: str) -> None:
@@ -172,8 +208,6 @@ class Intake:
         if self._once:  # a daemon runs for years and tells nobody a result: it must not collect any
             self.attention += [r.id for r in accepted.receipts if r.state in NEEDS_PERSON]
             self.refused += [f"{arrival.origin.path}: {refusal.reason}" for refusal in arrival.refused]
-        for refusal in arrival.refused:
-            note("payload.ignored", source=self.source.name, filename=refusal.filename, reason=refusal.reason)
         for receipt in accepted.receipts:
             event = "receipt.repeated" if receipt.id in accepted.repeats else "receipt.accepted"
             note(
@@ -187,64 +221,3 @@ class Intake:
             )
         self._flow.to_prepare.ring()
         self._flow.to_report.ring()
-
-
-def routing_facts(arrival: Arrival) -> dict[str, str]:
-    """What the routes are asked with."""
-    origin = arrival.origin
-    filename = origin.path.rpartition("/")[2]
-    return {**origin.facts, "source": origin.source, "path": origin.path, "filename": filename}
-
-
-def new_receipt(
-    flow: Flow,
-    documents: tuple[Document, ...],
-    *,
-    facts: Mapping[str, str],
-    to: Destined | None = None,
-    hold: str | None = None,
-    fields: Mapping[str, str] | None = None,
-) -> NewReceipt:
-    """The receipt these documents become: at the slot asked for, else where the routes send it, else held."""
-    destined, account, again = to, None, False
-    if to is None and hold is None:
-        try:
-            found = first_match(flow.routes, facts)
-        except InvalidSlot as error:
-            found, hold = None, f"The route that matches leads nowhere: {error}."
-        if found is not None:
-            route, destined = found
-            account, again = route.account, route.repeat is Repeat.UPLOAD
-    if hold is None:
-        hold = unusable(destined, flow.destinations)
-    target, slot = (NO_TARGET, "") if destined is None or hold else (destined.target, str(destined.slot))
-    hashes = [document.sha256 for document in documents]
-    return NewReceipt(
-        documents=documents,
-        target=target,
-        slot=slot,
-        account=account,
-        key=idempotency_key(hashes, target=target, account=account, slot=slot),
-        fields=fields or {},
-        again=again,
-        hold=hold,
-    )
-
-
-def unusable(destined: Destined | None, destinations: Mapping[str, Destination]) -> str | None:
-    """Why nothing can be sent there, as a sentence for a person; None when it can."""
-    if destined is None:
-        return NO_ROUTE
-    destination = destinations.get(destined.target)
-    if destination is None:
-        return (
-            f"There is no target {destined.target!r}; the targets are: {', '.join(destinations) or 'none'}."
-        )
-    kind = destined.slot.kind
-    if kind not in destination.slots:
-        return f"{destined.target} has no slot {kind!r}; it has: {', '.join(destination.slots)}."
-    if destination.slots[kind] and destined.slot.identifier is None:
-        return f"The slot {kind} needs an ID: write {destined.target}:{kind}/ID."
-    if not destination.slots[kind] and destined.slot.identifier is not None:
-        return f"The slot {kind} takes no ID: write {destined.target}:{kind}."
-    return None

@@ -1,30 +1,38 @@
 """Preparation: received -> ready, rejected or held. The normalizer decides; the ledger remembers.
 
-Nothing is lost by a crash here: the receipt is still `received` and is prepared again.
+Nothing is lost by a crash here: the receipt is still `received` and is prepared again. A check that a person
+overruled (`waived`) does not hold the receipt again.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 from ingestd.domain.document import InvalidDocument, ReceiptImage
-from ingestd.domain.errors import IllegalTransition, StaleClaim
+from ingestd.domain.errors import IllegalTransition, SlotTaken, StaleClaim
 from ingestd.domain.receipt import NO_TARGET, Receipt
 from ingestd.domain.routing import InvalidSlot, first_match
 from ingestd.domain.states import Event
-from ingestd.interfaces import Work
+from ingestd.interfaces import Limits, Work
+from ingestd.pipeline import lookalikes
 from ingestd.pipeline.crew import Crew
 from ingestd.pipeline.flow import Flow
-from ingestd.pipeline.intake import NO_ROUTE, unusable
+from ingestd.pipeline.lookalikes import Lookalikes
+from ingestd.pipeline.passwords import Passwords
 from ingestd.pipeline.patience import until_there_is_room
+from ingestd.pipeline.placing import NO_ROUTE, receipt_facts, unusable
 
 NO_ROUTE_FIX = "Say where it goes: ingestd retry ID --to TARGET:SLOT, or add a route and retry."
 UNREADABLE = "The stored original of this receipt can't be read from the spool"
 UNREADABLE_FIX = "Restore the spool from a backup and run ingestd retry ID, or drop the file again."
+SLOT_TAKEN = "The slot takes one image, and has one already or gets it soon:"
 
 
 class Preparation:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
+        self._passwords = Passwords(flow)
+        self._lookalikes = Lookalikes(flow)
         self.crew: Crew[Work] = Crew(
             "prepare", flow.prepare_workers, take=self._take, do=self._prepare, bell=flow.to_prepare
         )
@@ -48,42 +56,38 @@ class Preparation:
 
     async def _settle(self, work: Work) -> None:
         try:
-            receipt = await self._routed(work.receipt)
+            receipt = await self._routed(work)
         except (IllegalTransition, InvalidSlot) as error:
             # The same documents are on their way to that slot already, were uploaded to it, or it is none.
-            return await self._move(work.receipt, Event.HOLD, reason=f"{error}.")
+            return await self._set_aside(work.receipt, Event.HOLD, f"{error}.")
         if receipt.target == NO_TARGET:
-            reason = f"{NO_ROUTE} {NO_ROUTE_FIX}" if _had_no_route(receipt) else receipt.waived
-            return await self._move(receipt, Event.HOLD, reason=reason)
+            reason = f"{NO_ROUTE} {NO_ROUTE_FIX}" if _had_no_route(receipt) else receipt.waived[-1]
+            return await self._set_aside(receipt, Event.HOLD, reason)
         problem = unusable(receipt.destined, self._flow.destinations)
         if problem is not None:
-            return await self._move(receipt, Event.HOLD, reason=f"{problem} {NO_ROUTE_FIX}")
+            return await self._set_aside(receipt, Event.HOLD, f"{problem} {NO_ROUTE_FIX}")
         limits = self._flow.destinations[receipt.target].limits(receipt.destined.slot)
         try:
-            verdict = await self._flow.normalizer.normalize(work.documents, limits)
+            verdict = await self._verdict(work, limits)
         except OSError as error:
             if not self._flow.spool.directory.is_dir():
                 raise  # not this document: the spool is gone
             why = error.strerror or str(error)
-            return await self._move(receipt, Event.HOLD, reason=f"{UNREADABLE} ({why}). {UNREADABLE_FIX}")
+            return await self._set_aside(receipt, Event.HOLD, f"{UNREADABLE} ({why}). {UNREADABLE_FIX}")
         match verdict:
             case ReceiptImage():
-                await self._move(receipt, Event.PREPARE, image=verdict)
-                self._flow.to_upload.ring()
+                return await self._commit(receipt, verdict, limits)
             case InvalidDocument():
-                await self._move(receipt, Event.REJECT, reason=str(verdict))
+                return await self._set_aside(receipt, Event.REJECT, str(verdict))
             case _:
                 assert_never(verdict)
-        return None
 
-    async def _routed(self, receipt: Receipt) -> Receipt:
+    async def _routed(self, work: Work) -> Receipt:
         """A receipt without a target asks the routes again: they may have changed since it was held."""
+        receipt = work.receipt
         if receipt.target != NO_TARGET or not _had_no_route(receipt):
             return receipt
-        filename = receipt.path.rpartition("/")[2]
-        found = first_match(
-            self._flow.routes, {"source": receipt.source, "path": receipt.path, "filename": filename}
-        )
+        found = first_match(self._flow.routes, receipt_facts(receipt, work.documents))
         if found is None:
             return receipt
         route, destined = found
@@ -91,26 +95,79 @@ class Preparation:
             receipt, destined=destined, account=route.account, now=self._flow.clock()
         )
 
-    async def _move(
-        self, receipt: Receipt, event: Event, *, reason: str | None = None, image: ReceiptImage | None = None
-    ) -> None:
+    async def _verdict(self, work: Work, limits: Limits) -> ReceiptImage | InvalidDocument:
+        passwords = await self._passwords.for_facts(receipt_facts(work.receipt, work.documents))
+
+        async def normalize() -> ReceiptImage | InvalidDocument:
+            return await self._flow.normalizer.normalize(work.documents, limits, passwords=passwords)
+
+        return await until_there_is_room(normalize, self._flow.observer)
+
+    async def _commit(self, receipt: Receipt, image: ReceiptImage, limits: Limits) -> None:
+        """Make it ready, unless it shows what another one shows, or comes to a slot that has its image."""
+        async with self._lookalikes.turn(receipt, image):
+            first = await self._lookalikes.first_of(receipt, image)
+            if first is None:
+                return await self._make_ready(receipt, image, limits)
+            pointer = await lookalikes.pointer(self._flow.reader, first)
+            if self._flow.preparation.near_duplicates == "hold" and not lookalikes.is_waived(receipt):
+                reason = lookalikes.hold_reason(pointer, receipt)
+                return await self._set_aside(receipt, Event.HOLD, reason)
+            warnings = (*image.warnings, lookalikes.warning(pointer))
+            return await self._make_ready(receipt, replace(image, warnings=warnings), limits)
+
+    async def _make_ready(self, receipt: Receipt, image: ReceiptImage, limits: Limits) -> None:
+        waived = any(reason.startswith(SLOT_TAKEN) for reason in receipt.waived)
+        try:
+            await self._write_ready(receipt, image, one_image=limits.one_image and not waived)
+        except SlotTaken as taken:
+            first = await self._flow.reader.get(taken.receipt)
+            if first is None or first.key != receipt.key:
+                await self._set_aside(receipt, Event.HOLD, _slot_taken(receipt, taken))
+            else:  # the same documents once more: on purpose (submit --again, repeat = "upload")
+                await self._write_ready(receipt, image, one_image=False)
+
+    async def _write_ready(self, receipt: Receipt, image: ReceiptImage, *, one_image: bool) -> None:
         flow = self._flow
 
         async def write() -> Receipt:
-            now = flow.clock()
-            return await flow.ledger.move(receipt, event, now=now, image=image, reason=reason, due_at=now)
+            return await flow.ledger.prepare(receipt, image, one_image=one_image, now=flow.clock())
 
         moved = await until_there_is_room(write, flow.observer)
         flow.observer.note(
             f"receipt.{moved.state}",
-            level="debug" if event is Event.PREPARE else "warning",
+            level="warning" if image.warnings else "debug",
             receipt=receipt.id,
             path=receipt.path,
-            reason=reason,
+            steps=image.steps,
+            warnings=image.warnings,
+        )
+        flow.to_upload.ring()
+
+    async def _set_aside(self, receipt: Receipt, event: Event, reason: str) -> None:
+        """Held or rejected: the sender is told, and a person decides."""
+        flow = self._flow
+
+        async def write() -> Receipt:
+            now = flow.clock()
+            return await flow.ledger.move(receipt, event, now=now, reason=reason, due_at=now)
+
+        moved = await until_there_is_room(write, flow.observer)
+        flow.observer.note(
+            f"receipt.{moved.state}", level="warning", receipt=receipt.id, path=receipt.path, reason=reason
         )
         flow.to_report.ring()
 
 
 def _had_no_route(receipt: Receipt) -> bool:
     """False when its sender said where it goes and was not understood: then no route may guess."""
-    return receipt.waived is None or receipt.waived.startswith(NO_ROUTE)
+    return not receipt.waived or any(reason.startswith(NO_ROUTE) for reason in receipt.waived)
+
+
+def _slot_taken(receipt: Receipt, taken: SlotTaken) -> str:
+    return (
+        f"{SLOT_TAKEN} {receipt.destined} belongs to receipt {taken.receipt} ({taken.filename}), which is "
+        f"{taken.state}. A later page can't be added to it. Send all pages together to a slot of their own "
+        f"and run ingestd drop {receipt.id}; if the slot was emptied in {receipt.target}, run ingestd retry "
+        f"{receipt.id}."
+    )

@@ -94,6 +94,7 @@ class Upkeep:
             batch = orphans[start : start + PURGE_BATCH]
             known = await flow.ledger.known(batch)
             await asyncio.to_thread(self._remove, [s for s in batch if s not in known])
+        await asyncio.to_thread(flow.spool.remove_lone_thumbnails)
 
     def _remove(self, sha256s: Sequence[str]) -> list[str]:
         return [sha256 for sha256 in sha256s if self._flow.spool.purge(sha256)]

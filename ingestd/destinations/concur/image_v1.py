@@ -58,7 +58,12 @@ class ConcurImageV1:
     def limits(self, slot: Slot) -> Limits:
         """Raises InvalidSlot when there is no such slot here."""
         _check_slot(slot)
-        return Limits(types=TYPES, max_bytes=self._settings.max_bytes, one_image=slot.kind in ONE_IMAGE)
+        return Limits(
+            types=TYPES,
+            max_bytes=self._settings.max_bytes,
+            max_pages=self._settings.max_pages,
+            one_image=slot.kind in ONE_IMAGE,
+        )
 
     async def upload(self, image: ReceiptImage, receipt: Receipt) -> Outcome:
         """One attempt. Never raises for what the server, the network, the token file or the spool does."""

@@ -10,6 +10,7 @@ import pytest
 from ingestd.configfile import find_configuration, load_configuration, parse_configuration
 from ingestd.domain.errors import ConfigurationError
 from ingestd.domain.retry import RetryPolicy
+from ingestd.domain.routing import Pages
 from ingestd.settings import (
     FolderSettings,
     LogSettings,
@@ -56,7 +57,7 @@ def test_the_reference_loads_as_it_stands() -> None:
 
 def test_the_reference_shows_the_true_defaults() -> None:
     text = uncommented(REFERENCE.read_text()).replace('max_size = "50GB"', "", 1)
-    text = re.sub(r"^ledger = .*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(ledger|passwords_file) = .*$", "", text, flags=re.MULTILINE)
     settings = parse(text)
     directory = settings.storage.directory
     assert settings.storage == StorageSettings(directory=directory)
@@ -70,6 +71,11 @@ def test_the_reference_shows_the_true_defaults() -> None:
     assert (target.authorization, target.on_unconfirmed, target.timeout, target.max_bytes) == (
         "Bearer", "hold", timedelta(seconds=60), 10_000_000,
     )  # fmt: skip
+    assert target.max_pages == 200
+
+
+IN_WORDS = {"source", "path", "filename", "from_", "address", "subject", "as_"}
+"""Fields of a route: patterns are told in a sentence; `as` is no name in Python."""
 
 
 def test_the_reference_names_every_key() -> None:
@@ -78,8 +84,8 @@ def test_the_reference_names_every_key() -> None:
     text = uncommented(REFERENCE.read_text())
     named = set(re.findall(r"^(\w+) = ", text, flags=re.MULTILINE))
     for table in (tables._Storage, tables._Uploads, tables._Preparation, tables._Log, tables._Retry,
-                  tables._Target, tables._Folder):  # fmt: skip
-        keys = set(table.model_fields) - {"retry", "accounts"}
+                  tables._Target, tables._Folder, tables._Route):  # fmt: skip
+        keys = set(table.model_fields) - {"retry", "accounts", *IN_WORDS}
         assert keys <= named, table
 
 
@@ -109,7 +115,32 @@ def test_the_first_configuration_is_complete_and_travels_in_the_package() -> Non
         ("[uploads]\nworkers = 0", "uploads.workers", "greater than or equal to 1"),
         ('[uploads]\nworkers = "8"', "uploads.workers", "valid integer"),
         ('[preparation]\ninspect = "maybe"', "preparation.inspect", "'light' or 'full'"),
-        ('[preparation]\nmemory = "1MB"', "preparation.memory", "256MB"),
+        ('[preparation]\nmemory = "1MB"', "preparation.memory", "768MB or more"),
+        ('[preparation]\ncpu = "500ms"', "preparation.cpu", "1s or more"),
+        ('[preparation]\nwall = "0s"', "preparation.wall", "1s or more"),
+        (
+            '[preparation]\nnear_duplicates = "maybe"',
+            "preparation.near_duplicates",
+            "'off', 'warn' or 'hold'",
+        ),
+        (
+            '[preparation]\nnear_duplicate_window = "0s"',
+            "preparation.near_duplicate_window",
+            'near_duplicates = "off"',
+        ),
+        (
+            '[preparation]\nnear_duplicates = "hold"\ninspect = "light"',
+            "preparation.near_duplicates",
+            'inspect = "full"',
+        ),
+        ('[preparation]\npasswords_file = ""', "preparation.passwords_file", "no path"),
+        ('[[folders]]\nname = "a"\npath = "/a"\ngroup_quiet = "1"', "folders[1].group_quiet", '"2s"'),
+        (TARGET + "max_pages = 0", "targets.concur.max_pages", "greater than or equal to 1"),
+        (
+            TARGET + '[[routes]]\nsend = "concur:receipt"\npages = "one"',
+            "routes[1].pages",
+            "'merge' or 'separate'",
+        ),
         ('[targets.x]\nkind = "fax"\nurl = "https://x"', "targets.x.kind", "concur-image-v1"),
         ('[targets.x]\nkind = "concur-image-v1"', "targets.x.url", "missing"),
         ('[targets.x]\nkind = "concur-image-v1"\nurl = "http://example.com"', "targets.x.url", "https://"),
@@ -182,6 +213,40 @@ def test_a_bare_token_name_is_a_credential_first(tmp_path: Path, monkeypatch: py
     (tmp_path / "concur-token").touch()
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert parse(text).targets["concur"].token == Secret(file=tmp_path / "concur-token")
+
+
+def test_files_of_passwords_are_looked_for_like_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        TARGET + '[preparation]\npasswords_file = "all"\n'
+        '[[routes]]\nsend = "concur:receipt"\npasswords_file = "ann/pdf"'
+    )
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = parse(text)
+    assert settings.preparation.passwords_file == Path("/etc/ingestd/all")
+    assert settings.routes[0].passwords_file == Path("/etc/ingestd/ann/pdf")
+    (tmp_path / "all").touch()
+    assert parse(text).preparation.passwords_file == tmp_path / "all"
+
+
+def test_what_becomes_of_several_pages_is_for_the_target_to_say_unless_the_route_does() -> None:
+    for text, pages in (("", None), ('pages = "merge"', Pages.MERGE), ('pages = "separate"', Pages.SEPARATE)):
+        settings = parse(f'{TARGET}[[routes]]\nsend = "concur:receipt"\n{text}')
+        assert settings.routes[0].pages is pages
+
+
+def test_preparation_and_folders_and_limits_are_as_written() -> None:
+    settings = parse(
+        TARGET + "max_pages = 7\n"
+        '[preparation]\nstrip_location = false\nnear_duplicates = "hold"\nnear_duplicate_window = "7d"\n'
+        '[[folders]]\nname = "a"\npath = "/a"\ngroup_quiet = "30s"'
+    )
+    preparation = settings.preparation
+    assert (preparation.strip_location, preparation.near_duplicates) == (False, "hold")
+    assert preparation.near_duplicate_window == timedelta(days=7)
+    assert settings.folders[0].group_quiet == timedelta(seconds=30)
+    assert settings.targets["concur"].max_pages == 7
 
 
 def test_without_a_token_file_the_environment_is_asked() -> None:

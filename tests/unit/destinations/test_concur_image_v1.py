@@ -177,6 +177,7 @@ def test_entries_and_invoices_take_one_image(settings: ConcurImageV1Settings) ->
     one |= {slot: destination.limits(Slot.parse(slot)).one_image for slot in ("expenseentry/1", "invoice/1")}
     assert one == {"receipt": False, "report/1": False, "expenseentry/1": True, "invoice/1": True}
     assert destination.limits(Slot("receipt")).max_bytes == settings.max_bytes
+    assert destination.limits(Slot("receipt")).max_pages == settings.max_pages == 200
 
 
 async def test_a_target_without_a_token_says_which_setting_is_missing(

@@ -3,6 +3,7 @@
 They keep what a judge needs: what is still at the source, what the target holds, and who was told what.
 """
 
+import asyncio
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,11 +22,12 @@ from ingestd.domain.document import (
     Payload,
     ReceiptImage,
 )
+from ingestd.domain.likeness import FINGERPRINT_DIGITS
 from ingestd.domain.outcome import Outcome, Uploaded
 from ingestd.domain.receipt import Receipt, new_id
 from ingestd.domain.retry import RetryPolicy
-from ingestd.domain.routing import Route, Slot
-from ingestd.interfaces import Arrival, Level, Limits, Report, SourceStatus
+from ingestd.domain.routing import Destined, Route, Slot
+from ingestd.interfaces import Arrival, Level, Limits, Refusal, Report, SourceStatus, Unpacked
 from ingestd.ledger import SqlLedger, SqlLedgerReader, open_ledger, open_reader, sqlite_url
 from ingestd.pipeline import Flow, IntakeSettings, UpkeepSettings
 from ingestd.spool import Spool
@@ -49,9 +51,16 @@ class Bytes:
 
 
 class Shelf:
-    """A source in memory: what lies on it is handed over, and gone when it is acknowledged."""
+    """A source in memory: what lies on it is handed over, and gone when it is acknowledged.
+
+    `groups` are names that are handed over as one arrival, in that order, each with its path; an arrival that
+    lost members to an acknowledgement that was cut short is handed over with those that are left.
+    """
 
     name = "shelf"
+    kind = OriginKind.FILE
+    to: Destined | None = None
+    groups: Sequence[Sequence[str]] = ()
 
     def __init__(self, items: Mapping[str, bytes]) -> None:
         self.items = dict(items)
@@ -61,25 +70,40 @@ class Shelf:
         self._out: set[str] = set()
 
     async def arrivals(self, *, once: bool) -> AsyncGenerator[Arrival, None]:
-        for name in list(self.items):
-            if name in self.items and name not in self._out:
-                self._out.add(name)
-                yield self._arrival(name)
+        grouped = {name for group in self.groups for name in group}
+        for group in [*self.groups, *([name] for name in self.items if name not in grouped)]:
+            names = [name for name in group if name in self.items]
+            if names and group[0] not in self._out:
+                self._out.add(group[0])
+                yield self._arrival(group[0], names)
 
-    def _arrival(self, name: str) -> Arrival:
+    def _arrival(self, first: str, names: Sequence[str]) -> Arrival:
         async def acknowledge() -> None:
-            del self.items[name]
-            self._out.discard(name)
+            for name in names:
+                self.items.pop(name, None)
+            self._out.discard(first)
 
         async def give_back(*, anew: bool = False) -> None:
-            self._out.discard(name)
+            if anew:
+                self._ids[first] = new_id(process_clock()())
+            self._out.discard(first)
 
+        grouped = any(first in group for group in self.groups)
         return Arrival(
-            id=self._ids[name],
-            origin=Origin(kind=OriginKind.FILE, source=self.name, path=name),
-            payloads=(Payload(filename=name, declared_type=None, content=Bytes(self.items[name])),),
+            id=self._ids[first],
+            origin=Origin(kind=self.kind, source=self.name, path=first),
+            payloads=tuple(
+                Payload(
+                    filename=name.rpartition("/")[2],
+                    declared_type=None,
+                    content=Bytes(self.items[name]),
+                    arrived_as=name if grouped else "",
+                )
+                for name in names
+            ),
             acknowledge=acknowledge,
             give_back=give_back,
+            to=self.to,
         )
 
     def forget_handing_out(self) -> None:
@@ -95,21 +119,75 @@ class Shelf:
 
 
 class Sound:
-    """A normalizer that accepts everything but what begins with BAD."""
+    """A normalizer that accepts everything but what begins with BAD.
+
+    What begins with ZIP is an archive: a member in each further line, `name=content`; without a content it is
+    passed over. What begins with LOOK is followed by a fingerprint (one hex digit, repeated) and a picture:
+    `LOOK a lunch`; pictures of the same words show the same receipt. What begins with LOCKED opens with the
+    password behind it. Several documents become one image of all their bytes.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self.asked: list[tuple[str, ...]] = []
+        """The names of the documents of each image, in their order."""
+        self.compared = 0
+
+    async def unpack(self, document: Document, path: str) -> Unpacked | None:
+        kind, *lines = document.path.read_bytes().decode(errors="replace").split("\n")
+        if kind != "ZIP" or not lines:
+            return None
+        members = [line.partition("=") for line in lines]
+        return Unpacked(
+            documents=tuple(self._member(path, name, text) for name, _, text in members if text),
+            refused=tuple(
+                Refusal(filename=name, reason="It is empty.") for name, _, text in members if not text
+            ),
+        )
+
+    def _member(self, path: str, name: str, text: str) -> Document:
+        spooled = self._spool.write(io.BytesIO(text.encode()))
+        return Document(
+            path=spooled.path,
+            filename=name.rpartition("/")[2],
+            size=spooled.size,
+            sha256=spooled.sha256,
+            declared_type=None,
+            arrived_as=f"{path}/{name}",
+        )
 
     async def normalize(
-        self, documents: Sequence[Document], limits: Limits
+        self, documents: Sequence[Document], limits: Limits, *, passwords: Sequence[str] = ()
     ) -> ReceiptImage | InvalidDocument:
-        document = documents[0]
-        if document.path.read_bytes().startswith(b"BAD"):
-            return InvalidDocument(reason="Bad.", fix="Send a good one.", filename=document.filename)
+        await asyncio.sleep(0)  # others come in between, as in life
+        self.asked.append(tuple(document.filename for document in documents))
+        contents = [document.path.read_bytes() for document in documents]
+        for document, content in zip(documents, contents, strict=True):
+            if content.startswith(b"BAD"):
+                return InvalidDocument(reason="Bad.", fix="Send a good one.", filename=document.filename)
+            if content.startswith(b"LOCKED") and content.partition(b" ")[2].decode() not in passwords:
+                return InvalidDocument(reason="Locked.", fix="Remove the password.")
+        first = documents[0]
+        path, size, sha256 = first.path, first.size, first.sha256
+        if len(documents) > 1:
+            merged = self._spool.write(io.BytesIO(b"+".join(contents)))
+            path, size, sha256 = merged.path, merged.size, merged.sha256
+        looked_at = contents[0].startswith(b"LOOK")
         return ReceiptImage(
-            path=document.path,
+            path=path,
             mime_type="image/jpeg",
-            size=document.size,
-            pages=1,
-            sha256=document.sha256,
+            size=size,
+            pages=len(documents),
+            sha256=sha256,
+            steps=("Merged.",) if len(documents) > 1 else (),
+            fingerprint=chr(contents[0][5]) * FINGERPRINT_DIGITS if looked_at else None,
         )
+
+    async def same(self, first: ReceiptImage, second: ReceiptImage) -> bool:
+        self.compared += 1
+        await asyncio.sleep(0)
+        shown = [image.path.read_bytes().split(b" ")[2] for image in (first, second)]
+        return shown[0] == shown[1]
 
 
 Answering = Callable[[Receipt], Outcome]
@@ -120,13 +198,13 @@ class Vault:
     """A target in memory. `answer` decides; None: stored and confirmed. `tick` is called around storing."""
 
     name: str = "vault"
-    slots: Mapping[str, bool] = field(default_factory=lambda: {"receipt": False})
+    slots: Mapping[str, bool] = field(default_factory=lambda: {"receipt": False, "entry": True})
     stored: list[str] = field(default_factory=list)
     answer: Answering | None = None
     tick: Callable[[], Awaitable[None]] | None = None
 
     def limits(self, slot: Slot) -> Limits:
-        return Limits(types=frozenset({"image/jpeg"}), max_bytes=10**7)
+        return Limits(types=frozenset({"image/jpeg"}), max_bytes=10**7, one_image=slot.kind == "entry")
 
     async def upload(self, image: ReceiptImage, receipt: Receipt) -> Outcome:
         if self.tick is not None:
@@ -170,7 +248,7 @@ class Rooms:
             "ledger": self.ledger,
             "reader": self.reader,
             "spool": self.spool,
-            "normalizer": Sound(),
+            "normalizer": Sound(self.spool),
             "destinations": {vault.name: vault},
             "policies": {vault.name: QUICK},
             "routes": [Route(send=f"{vault.name}:receipt")],

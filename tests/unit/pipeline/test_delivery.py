@@ -88,12 +88,14 @@ async def test_a_defect_of_ours_is_that_receipts_outcome_and_nothing_is_sent_aga
         assert "attempt.broke" in ears.events()
 
 
-@pytest.mark.parametrize("operation", ["take_received", "move", "claim", "begin", "finish", "feedback_done"])
+@pytest.mark.parametrize(
+    "operation", ["take_received", "prepare", "move", "claim", "begin", "finish", "feedback_done"]
+)
 async def test_a_ledger_that_breaks_anywhere_ends_the_run_with_its_own_plain_error(
     tmp_path: Path, operation: str
 ) -> None:
     async with open_rooms(tmp_path) as rooms:
-        shelf, vault = Shelf({"a.jpg": b"x"}), Vault()
+        shelf, vault = Shelf({"a.jpg": b"x", "b.jpg": b"BAD"}), Vault()
 
         class Broken:
             def __getattr__(self, name: str) -> Any:

@@ -1,11 +1,12 @@
 """Intake: what can't be read goes back, what does not fit waits, and repeats do what their route says."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from ingestd.domain.document import Payload
 from ingestd.domain.errors import ContentUnavailable
 from ingestd.domain.routing import Repeat, Route
 from ingestd.domain.states import State
@@ -30,11 +31,11 @@ class Changing(Bytes):
 class Difficult(Shelf):
     """A shelf whose contents are of another class; it counts what was given back."""
 
-    kind: type[Bytes] = Unreadable
+    contents: type[Bytes] = Unreadable
     given_back = 0
 
-    def _arrival(self, name: str) -> Arrival:
-        arrival = super()._arrival(name)
+    def _arrival(self, first: str, names: Sequence[str]) -> Arrival:
+        arrival = super()._arrival(first, names)
 
         async def give_back(*, anew: bool = False) -> None:
             self.given_back += 1
@@ -42,7 +43,9 @@ class Difficult(Shelf):
         return Arrival(
             id=arrival.id,
             origin=arrival.origin,
-            payloads=(Payload(filename=name, declared_type=None, content=self.kind(self.items[name])),),
+            payloads=tuple(
+                replace(p, content=self.contents(self.items[p.filename])) for p in arrival.payloads
+            ),
             acknowledge=arrival.acknowledge,
             give_back=give_back,
         )
@@ -52,7 +55,7 @@ async def test_what_can_not_be_read_just_now_is_given_back_and_leaves_nothing_be
     for kind in (Unreadable, Changing):
         async with open_rooms(tmp_path / kind.__name__) as rooms:
             shelf, ears = Difficult({"a.jpg": b"x"}), Ears()
-            shelf.kind = kind
+            shelf.contents = kind
             await Pipeline(rooms.flow(Vault(), ears=ears), {shelf.name: shelf}).run(until_idle=SOON)
             assert shelf.items == {"a.jpg": b"x"}
             assert shelf.given_back == 1
@@ -109,7 +112,7 @@ async def test_small_files_that_fit_do_not_hide_that_a_large_one_waits(tmp_path:
 async def test_a_stop_while_the_spool_is_full_leaves_everything_where_it_is(tmp_path: Path) -> None:
     async with open_rooms(tmp_path) as rooms:
         shelf = Difficult({"a.jpg": b"x" * 100, "b.jpg": b"y" * 100})
-        shelf.kind = Bytes
+        shelf.contents = Bytes
         settings = IntakeSettings(width=2, retry_full=timedelta(hours=1))
         flow = rooms.flow(Vault(), spool=small(rooms, 10), intake=settings)
         pipeline = Pipeline(flow, {shelf.name: shelf})

@@ -77,6 +77,18 @@ async def test_what_never_came_into_the_ledger_is_swept_once_it_is_old(tmp_path:
         assert rooms.spool.path(receipts["a.jpg"].sha256).exists()
 
 
+async def test_a_thumbnail_that_lost_its_image_is_removed_and_the_others_stay(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        receipt = (await take_in(rooms, {"a.jpg": b"good"}))["a.jpg"]
+        gone = rooms.spool.write(BytesIO(b"an image that a crash took away"))
+        for sha256 in (receipt.sha256, gone.sha256):
+            assert rooms.spool.write_thumbnail(sha256, b"jpeg")
+        gone.path.unlink()
+        await tidy(rooms, after=timedelta())
+        assert rooms.spool.thumbnail(receipt.sha256) is not None
+        assert rooms.spool.thumbnail(gone.sha256) is None
+
+
 async def test_unconfirmed_receipts_are_sent_again_only_for_targets_that_say_so(tmp_path: Path) -> None:
     def lost_once(receipt: Receipt) -> Outcome:
         return Unconfirmed(reason="The answer was lost.") if not receipt.attempts else Uploaded(image_id="x")
