@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help demo test lint torture bench clean packages-demo packages-test packages-torture
+.PHONY: help demo test lint fuzz torture bench clean packages-demo packages-test packages-torture
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -34,6 +34,10 @@ lint: packages-demo $(INSTALLED) ## format, ruff, import floors, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+fuzz: packages-test $(INSTALLED) ## 20,000 spoiled documents of every format (FUZZ_CASES, FUZZ_SEED)
+	@FUZZ_CASES=$(or $(FUZZ_CASES),20000) FUZZ_SEED=$(or $(FUZZ_SEED),0) \
+		$(BIN)/python -m pytest tests/fuzz -s $(ARGS)
 
 torture: packages-torture $(INSTALLED) ## kills, crash points and power cuts by the hundred; wants root
 	@$(BIN)/python -m pytest tests/torture -v -rs --timeout=3600 $(ARGS)
@@ -64,8 +68,8 @@ packages-demo:
 	$(need_python)
 	$(install_missing)
 
-# The ledger is tested on a real PostgreSQL too, systemd's own tools judge the unit file, and the kernel's headers
-# the numbers of the system call filter.
+# The ledger is tested on a real PostgreSQL too, systemd's own tools judge the unit file, the kernel's headers the
+# numbers of the system call filter, and two programs that share no code with ours the PDFs that are made.
 packages-test:
 	@$(find_python)
 	missing=()
@@ -73,6 +77,8 @@ packages-test:
 	$(need_postgresql)
 	type -P systemd-analyze systemd-sysusers >/dev/null || missing+=(systemd)
 	[[ -e /usr/include/asm-generic/unistd.h ]] || missing+=(linux-libc-dev)
+	type -P qpdf >/dev/null || missing+=(qpdf)
+	type -P pdftoppm pdftotext pdfinfo >/dev/null || missing+=(poppler-utils)
 	$(install_missing)
 
 packages-torture:

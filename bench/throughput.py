@@ -2,6 +2,7 @@
 
     python bench/throughput.py                      2,000 receipts of about 60 KB, three rounds
     python bench/throughput.py --count 10000 --small --rounds 1
+    python bench/throughput.py --mixed --rounds 1   1,000 receipts as people send them, a part from phones
 
 Both send the same files, eight in flight, to the same sink on this machine, in turn; times are those of whole
 processes. ingestd reads, decodes and fsyncs each file, commits six transitions for it and moves it to
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +60,13 @@ def main() -> None:
     try:
         assert sink.stdout is not None
         port = int(sink.stdout.readline())
-        corpus = _corpus(work / "corpus", options.count, small=options.small)
+        corpus = work / "corpus"
+        if options.mixed:
+            options.count = options.count or 1000
+            mixed_corpus(corpus, options.count)
+        else:
+            options.count = options.count or 2000
+            _corpus(corpus, options.count, small=options.small)
         size = sum(path.stat().st_size for path in corpus.iterdir())
         _say(
             f"{options.count} receipts, {size / options.count / 1000:.0f} KB each, inspect={options.inspect}"
@@ -82,9 +90,14 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--count", type=int, help="receipts; default: 2000, of a mixed corpus 1000")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="receipts of a few hundred bytes")
+    parser.add_argument(
+        "--mixed",
+        action="store_true",
+        help="60 %% JPEG, 20 %% PDF, 10 %% PNG, 5 %% HEIC, 5 %% TIFF; a part of them of several megapixels",
+    )
     parser.add_argument("--inspect", choices=("light", "full"), default="full")
     parser.add_argument(
         "--directory", type=Path, default=None, help="where to work; default: the temporary one"
@@ -104,6 +117,34 @@ def _corpus(folder: Path, count: int, *, small: bool) -> Path:
             content = _distinct(content, extension, number)
         (folder / f"{number:06}.{extension}").write_bytes(content)
     return folder
+
+
+def mixed_corpus(folder: Path, count: int) -> None:
+    """As people send them; every receipt shows another picture, so that none looks like one before it.
+
+    Drawn by all processors, a minute or two for 1,000.
+    """
+    folder.mkdir(parents=True)
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(_draw, [folder] * count, range(count), chunksize=10))
+
+
+def _draw(folder: Path, number: int) -> None:
+    """Receipt `number`; of twenty in a row the kinds have their shares."""
+    match number % 20:
+        case 0 | 1 | 2 | 3:  # a phone's photo of 12 million pixels
+            content, extension = samples.jpeg(number, width=2800), "jpg"
+        case 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11:
+            content, extension = samples.jpeg(number), "jpg"
+        case 12 | 13 | 14 | 15:
+            content, extension = samples.pdf(number, pages=1 + number % 3), "pdf"
+        case 16 | 17:
+            content, extension = samples.png(number), "png"
+        case 18:
+            content, extension = samples.heic(number, width=1400, lying=number % 40 == 18), "heic"
+        case _:
+            content, extension = samples.tiff(number, pages=1 + number % 3), "tif"
+    (folder / f"{number:06}.{extension}").write_bytes(content)
 
 
 def _distinct(content: bytes, extension: str, number: int) -> bytes:

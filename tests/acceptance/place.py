@@ -45,6 +45,7 @@ name = "inbox"
 path = "{directory}/inbox"
 settle = "200ms"
 settle_incomplete = "800ms"
+group_quiet = "600ms"
 rescan = "2s"
 {folder}
 [[routes]]

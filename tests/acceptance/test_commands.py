@@ -16,6 +16,7 @@ import struct
 import subprocess
 import tempfile
 import termios
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,82 @@ def test_what_was_submitted_without_a_daemon_is_safe_and_goes_with_the_next_run(
     assert books | {"closed": True, "seen": 4, "receipts": 2, "sightings": 2} == books
 
 
+def test_files_submitted_to_be_merged_are_the_pages_of_one_receipt_in_the_order_given(
+    place: Place, sandbox: SandboxProcess
+) -> None:
+    files = [made(place, f"{n}.jpg", samples.jpeg(n)) for n in (2, 1)]
+    with place.daemon():
+        done = place.ingestd(
+            "submit", *files, "--merge", "--to", "concur:expenseentry/E1", "--wait", "--json"
+        )
+        (receipt,) = json.loads(done.stdout)["receipts"]
+        third = made(place, "3.jpg", samples.jpeg(3))
+        later = place.ingestd("submit", third, "--to", "concur:expenseentry/E1", "--wait", expect=3)
+    assert (receipt["state"], receipt["documents"], receipt["filename"]) == ("uploaded", 2, "2.jpg")
+    (image,) = sandbox.images()
+    assert (image["place"], image["image_id"]) == ("expenseentry/E1", receipt["image_id"])
+    assert "held" in later.stdout and receipt["id"] in later.stdout
+
+    shown = json.loads(place.ingestd("show", receipt["id"], "--json").stdout)
+    contents = [Path(file).read_bytes() for file in files]
+    assert [(file["path"], file["size"], file["sha256"]) for file in shown["files"]] == [
+        (name, len(content), hashlib.sha256(content).hexdigest())
+        for name, content in zip(("2.jpg", "1.jpg"), contents, strict=True)
+    ]
+    assert shown["documents"] == 2 and shown["image"]["type"] == "application/pdf"
+    assert shown["image"]["pages"] == 2 and shown["steps"] and shown["warnings"] == []
+    assert shown["image"]["sha256"] == image["sha256"]
+    assert Path(shown["thumbnail"]).read_bytes().startswith(b"\xff\xd8")
+    told = place.ingestd("show", receipt["id"]).stdout
+    for line in (f"document   {shown['files'][1]['sha256']}", f"done       {shown['steps'][0]}",
+                 f"thumbnail  {shown['thumbnail']}", "2 page(s)"):  # fmt: skip
+        assert line in told
+
+
+def test_a_warning_is_shown_wherever_the_receipt_is(place: Place, sandbox: SandboxProcess) -> None:
+    """The same photo for two slots."""
+    file = made(place, "lunch.jpg", samples.jpeg(1))
+    with place.daemon():
+        first = place.ingestd("submit", file, "--to", "concur:report/R-1", "--wait", "--json")
+        second = place.ingestd("submit", file, "--to", "concur:report/R-2", "--wait", "--json")
+    (one,), (two,) = (json.loads(done.stdout)["receipts"] for done in (first, second))
+    assert (one["state"], two["state"], one["warnings"]) == ("uploaded", "uploaded", [])
+    (warning,) = two["warnings"]
+    assert one["id"] in warning and one["image_id"] in warning
+    (listed,) = (row for row in place.receipts() if row["id"] == two["id"])
+    assert listed["warnings"] == [warning]
+    marked = [line for line in place.ingestd("list").stdout.splitlines() if "warning: " in line]
+    assert len(marked) == 1 and two["id"] in marked[0] and warning in marked[0]
+    assert f"warning    {warning}" in place.ingestd("show", two["id"]).stdout
+    table = csv.DictReader(io.StringIO(place.ingestd("export").stdout))
+    assert {row["id"]: json.loads(row["warnings"]) for row in table} == {one["id"]: [], two["id"]: [warning]}
+
+
+def test_an_archive_is_not_submitted_but_the_way_to_do_it_is_told(lonely: Place) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.jpg", samples.small_jpeg(1))
+    path = made(lonely, "batch.zip", archive.getvalue())
+    words = refused(lonely, "submit", path, "--to", "concur:receipt")
+    assert path in words and "unpack it" in words and "--merge" in words
+    assert not (lonely.directory / "data/ledger.db").exists()
+
+
+def test_check_looks_at_the_files_of_passwords_and_at_pages_that_can_not_be_separate(lonely: Place) -> None:
+    text = lonely.config.read_text()
+    entry = 'send = "concur:expenseentry/{entry}"\n'
+    lonely.config.write_text(text.replace(entry, entry + 'passwords_file = "pdf"\npages = "separate"\n'))
+    problem = lonely.ingestd("check", expect=2).stderr
+    assert "routes[1].passwords_file" in problem and "does not exist" in problem
+    passwords = lonely.directory / "pdf"
+    passwords.write_text("s3cret\n")
+    passwords.chmod(0o644)
+    done = lonely.ingestd("check")
+    assert "routes[1].passwords_file" in done.stderr and "chmod o=" in done.stderr
+    assert "routes[1].pages" in done.stderr and '"merge"' in done.stderr
+    assert "s3cret" not in done.stderr + done.stdout
+
+
 # --- looking -----------------------------------------------------------------------------------------------
 
 KEYS = {
@@ -209,7 +286,7 @@ def test_list_on_a_terminal_is_a_table_that_keeps_to_its_width(
     if columns == 200:
         assert all(any(r["id"] in line and r["state"] in line for line in lines) for r in rows)
     # Folded or not, nothing is cut off.
-    assert "…" not in shown
+    assert shown.count("…") == sum((row["reason"] or "").count("…") for row in rows)
 
 
 def at_terminal(command: list[str], columns: int) -> str:

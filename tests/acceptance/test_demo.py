@@ -25,14 +25,14 @@ def test_the_demo_ends_well_and_leaves_its_folder_for_looking(tmp_path: Path) ->
     assert (place / "inbox/rejected/bank-statement.pdf.reason.txt").is_file()
 
     left = files_below(place / "inbox", ignored=(".ingestd",))
-    assert len([path for path in left if path.startswith("uploaded/") and not path.endswith(".txt")]) == 7
-    assert len([path for path in left if path.startswith("rejected/") and not path.endswith(".txt")]) == 4
+    assert len([path for path in left if path.startswith("uploaded/") and not path.endswith(".txt")]) == 13
+    assert len([path for path in left if path.startswith("rejected/") and not path.endswith(".txt")]) == 3
     asked = subprocess.run(
         [*PROGRAM, "balance", "--json", "--config", str(place / "ingestd.toml")],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     books = json.loads(asked.stdout)
-    assert books | {"closed": True, "seen": 11, "uploaded": 6, "rejected": 4, "sightings": 1} == books
+    assert books | {"closed": True, "seen": 16, "uploaded": 11, "rejected": 3, "sightings": 1} == books
 
     again = subprocess.run(
         [*PROGRAM, "demo", "-d", str(place)],
