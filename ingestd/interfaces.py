@@ -298,7 +298,7 @@ class Ledger(Protocol):
         """One transition outside an attempt: reject, hold, drop, requeue, confirm, release …
 
         A requeue adds the reason it was held for to `waived`, sets attempts to 0 and due_at to now. Of a
-        failed receipt it raises SlotTaken when another one got its slot meanwhile.
+        failed receipt it raises SlotTaken when another one got its slot meanwhile, unless that was waived.
         """
         ...
 
@@ -453,6 +453,10 @@ class LedgerReader(Protocol):
 
     async def documents(self, receipt_id: str) -> Sequence[Document]:
         """What the receipt is made of, in order."""
+        ...
+
+    async def containers(self, receipt_id: str) -> Sequence[Document]:
+        """The archives of the arrival that made this receipt."""
         ...
 
     async def history(self, receipt_id: str) -> Sequence[HistoryEntry]: ...

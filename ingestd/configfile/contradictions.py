@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ingestd.configfile.tables import LEAST_MEMORY_BYTES
 from ingestd.domain.routing import PLACEHOLDER, Destined, InvalidSlot, Route, compile_pattern
 from ingestd.settings import MEGABYTE, ConcurImageV1Settings, Settings
 
@@ -16,8 +17,6 @@ SLOT_KINDS = {"receipt": False, "expenseentry": True, "invoice": True, "report":
 
 SHORTEST_PAUSE = timedelta(milliseconds=100)
 SHORTEST_TIMEOUT = timedelta(seconds=1)
-LEAST_MEMORY_BYTES = 768 * MEGABYTE
-"""Half of it is the address space of the libraries, before a document is there."""
 
 
 def contradictions(settings: Settings) -> Iterator[str]:

@@ -27,6 +27,10 @@ from ingestd.settings import (
     UploadSettings,
 )
 
+LEAST_MEMORY_BYTES = 768 * MEGABYTE
+"""Half of it is the address space of the libraries, before a document is there."""
+LEAST_MEMORY_ONCE_BYTES = 256 * MEGABYTE
+"""What was enough before the libraries came; a file that says so still starts, with LEAST_MEMORY_BYTES."""
 LONGEST_DURATION = timedelta(days=3650)
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
@@ -118,7 +122,9 @@ class _Preparation(_Table):
 
     def settings(self, base: Path) -> PreparationSettings:
         passwords = _secret_path(self.passwords_file, base)
-        return PreparationSettings(**{**self.model_dump(), "passwords_file": passwords})
+        enough = self.memory >= LEAST_MEMORY_ONCE_BYTES
+        memory = max(self.memory, LEAST_MEMORY_BYTES) if enough else self.memory
+        return PreparationSettings(**{**self.model_dump(), "passwords_file": passwords, "memory": memory})
 
 
 class _Log(_Table):

@@ -30,6 +30,10 @@ class StaleClaim(IngestdError):
     """Somebody else moved this receipt since it was read; nothing was changed."""
 
 
+SLOT_TAKEN = "The slot takes one image, and has one already or gets it soon:"
+"""How the reason of a receipt begins that is held for this; among the waived ones, a person overruled it."""
+
+
 class SlotTaken(IngestdError):
     """The slot takes one image, and another receipt has it or is on its way to it; nothing was changed."""
 

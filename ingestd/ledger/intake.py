@@ -77,9 +77,10 @@ def assign(receipt: Receipt, *, destined: Destined, account: str | None, now: In
         slot = str(destined.slot)
         key = idempotency_key(hashes, target=destined.target, account=account, slot=slot)
         twin = _latest(tx, key)
-        if twin is not None and not _is_tried_again(twin.state):
+        seen = _standing(tx, twin)
+        if seen is not None and not _is_tried_again(seen.state):
             raise IllegalTransition(
-                f"these documents are already receipt {twin.id} for {destined}, which is {twin.state};"
+                f"these documents are already receipt {seen.id} for {destined}, which is {seen.state};"
                 f" drop this one"
             )
         after = advanced(
@@ -160,14 +161,14 @@ def _enter(
 ) -> Stored:
     """Make a receipt of these documents, or a sighting where it is a repeat."""
     latest = _latest(tx, new.key)
-    if latest is None or new.again or latest.state is State.DROPPED:
+    seen = None if new.again else _standing(tx, latest)
+    if seen is None:
         return _make(tx, arrival, new, document_ids, told, generation=latest, now=now)
-    tried_again = _is_tried_again(latest.state)
-    lost_its_slot = latest.state is State.FAILED and slots.in_the_way(tx, latest) is not None
-    if tried_again and (new.hold or lost_its_slot):
+    tried_again = _is_tried_again(seen.state)
+    if tried_again and (new.hold or slots.lost(tx, seen) is not None):
         # It will have to wait for a person, and a failed receipt that is requeued doesn't: a new one does.
         return _make(tx, arrival, new, document_ids, told, generation=latest, now=now)
-    return _sight(tx, arrival, latest, document_ids, told, tried_again=tried_again, now=now)
+    return _sight(tx, arrival, seen, document_ids, told, tried_again=tried_again, now=now)
 
 
 def _make(
@@ -301,6 +302,26 @@ def _latest(tx: Transaction, key: str) -> Stored | None:
     return fetch(tx, _LATEST, {"b_key": key})[0]
 
 
+def _standing(tx: Transaction, latest: Stored | None) -> Stored | None:
+    """The one that a repeat is a repeat of: the latest that wasn't dropped, or has the slot instead of it.
+
+    A second receipt of the same documents that was asked for and came to nothing undoes no first one.
+    """
+    if latest is None:
+        return None
+    seen = latest
+    if latest.state is State.DROPPED:
+        found = fetch(tx, _LATEST_KEPT, {"b_key": latest.key})
+        if not found:
+            return None
+        seen = found[0]
+    taken = slots.lost(tx, seen)
+    if taken is not None:
+        (holder,) = fetch(tx, _BY_IDS, {"ids": [taken.receipt]})
+        return holder if holder.key == seen.key else seen
+    return seen
+
+
 def _accepted_before(tx: Transaction, arrival: NewArrival) -> Accepted:
     """What became of these documents; by then some others of the arrival may have been acknowledged.
 
@@ -312,15 +333,23 @@ def _accepted_before(tx: Transaction, arrival: NewArrival) -> Accepted:
         (tuple(row.sha256 for row in same), same[0].receipt_id)
         for same in (list(group) for _, group in groupby(rows, key=attrgetter("entry")))
     ]
-    ids = _match(made, [tuple(d.sha256 for d in new.documents) for new in arrival.receipts])
+    archives = frozenset(tx.execute(_ARCHIVES, {"b_id": arrival.id}).scalars())
+    own = next((row.receipt_id for row in rows if row.made_of_it), None)
+    ids = _match(made, [tuple(d.sha256 for d in new.documents) for new in arrival.receipts], archives, own)
     found = {receipt.id: receipt for receipt in fetch(tx, _BY_IDS, {"ids": list(set(ids))})}
     entries = tuple(found[receipt_id] for receipt_id in ids)
     repeats = frozenset(r.id for r in entries if r.arrival != arrival.id)
     return Accepted(receipts=entries, repeats=repeats, known=True)
 
 
-def _match(made: Sequence[tuple[_Hashes, str]], again: Sequence[_Hashes]) -> list[str]:
-    """The receipt of each group of documents: the one made of just these, else the one that has the first."""
+def _match(
+    made: Sequence[tuple[_Hashes, str]], again: Sequence[_Hashes], archives: frozenset[str], own: str | None
+) -> list[str]:
+    """The receipt of each group of documents: the one made of just these, else the one that has the first.
+
+    An archive that could be opened then and can't be now comes as a document: it stands for what it held,
+    and is given one that was made of this arrival (`own`).
+    """
     recorded = {sha256 for hashes, _ in made for sha256 in hashes}
     left = list(made)
     ids = []
@@ -331,6 +360,8 @@ def _match(made: Sequence[tuple[_Hashes, str]], again: Sequence[_Hashes]) -> lis
             ids.append(exact[1])
         elif recorded.issuperset(hashes):
             ids.append(next(receipt_id for others, receipt_id in made if hashes[0] in others))
+        elif own is not None and (recorded | archives).issuperset(hashes):
+            ids.append(own)
     return ids
 
 
@@ -344,11 +375,19 @@ _LATEST = (
     .limit(1)
     .with_for_update()
 )
+_LATEST_KEPT = (
+    select(*STORED_COLUMNS)
+    .where(receipts.c.key == bindparam("b_key"), receipts.c.state != State.DROPPED)
+    .order_by(receipts.c.generation.desc())
+    .limit(1)
+    .with_for_update()
+)
 _BY_IDS = select(*STORED_COLUMNS).where(receipts.c.id.in_(bindparam("ids", expanding=True)))
 _MADE = (
     select(
         documents.c.entry,
         documents.c.sha256,
+        receipt_documents.c.receipt_id.is_not(None).label("made_of_it"),
         func.coalesce(receipt_documents.c.receipt_id, sightings.c.receipt_id).label("receipt_id"),
     )
     .select_from(
@@ -359,6 +398,7 @@ _MADE = (
     .where(documents.c.arrival_id == bindparam("b_id"))
     .order_by(documents.c.entry, documents.c.position)
 )
+_ARCHIVES = select(containers.c.sha256).where(containers.c.arrival_id == bindparam("b_id"))
 _HASHES = (
     select(documents.c.sha256)
     .join(receipt_documents, receipt_documents.c.document_id == documents.c.id)

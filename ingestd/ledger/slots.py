@@ -6,7 +6,7 @@ ended in another way doesn't count, and the next one takes its row.
 
 from sqlalchemy import bindparam, select, update
 
-from ingestd.domain.errors import SlotTaken
+from ingestd.domain.errors import SLOT_TAKEN, SlotTaken
 from ingestd.domain.states import State
 from ingestd.ledger.rows import Stored
 from ingestd.ledger.schema import receipts, slots
@@ -36,6 +36,22 @@ def take_again(tx: Transaction, receipt: Stored) -> None:
     tx.change(_HAND_OVER, {**_key(receipt), "receipt_id": receipt.id})
 
 
+def lost(tx: Transaction, receipt: Stored) -> SlotTaken | None:
+    """Who got the slot of a receipt that failed meanwhile; None also when a person overruled that before."""
+    if receipt.state is not State.FAILED or _is_overruled(receipt):
+        return None
+    return in_the_way(tx, receipt)
+
+
+def take_back(tx: Transaction, receipt: Stored) -> None:
+    """A failed receipt is tried again. Raises SlotTaken when it lost its slot.
+
+    One that may go there beside another one leaves the slot to that one, as when it was made ready.
+    """
+    if not _is_overruled(receipt) or in_the_way(tx, receipt) is None:
+        take_again(tx, receipt)
+
+
 def in_the_way(tx: Transaction, receipt: Stored) -> SlotTaken | None:
     """Who has the slot, when it is another receipt. The row stays locked until the end of the transaction."""
     holder = tx.execute(_HOLDER, _key(receipt)).scalar_one_or_none()
@@ -46,6 +62,10 @@ def in_the_way(tx: Transaction, receipt: Stored) -> SlotTaken | None:
     if State(found.state) not in IN_THE_SLOT:
         return None
     return SlotTaken(found.id, found.filename, found.state)
+
+
+def _is_overruled(receipt: Stored) -> bool:
+    return any(reason.startswith(SLOT_TAKEN) for reason in receipt.waived)
 
 
 def _key(receipt: Stored) -> dict[str, str]:

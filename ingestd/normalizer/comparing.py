@@ -92,11 +92,11 @@ def warm_up() -> None:
     """Compares two drawn pages, so that nothing is left to be loaded."""
     cv2.setNumThreads(1)
     cv2.ocl.setUseOpenCL(False)
-    canvas = np.full((900, 600), 245, np.uint8)
-    for line in range(14):
+    canvas = np.full((300, 360), 245, np.uint8)
+    for line in range(6):
         text = f"{line * 7919 % 1000:03} Item {line * 31 % 17} {line * 104729 % 9973}"
-        cv2.putText(canvas, text, (40, 60 + 60 * line), cv2.FONT_HERSHEY_SIMPLEX, 1.1, 20, 2)
-    turned = cv2.warpAffine(canvas, cv2.getRotationMatrix2D((300, 450), 2, 1), (600, 900), borderValue=(245,))
+        cv2.putText(canvas, text, (20, 40 + 44 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 20, 2)
+    turned = cv2.warpAffine(canvas, cv2.getRotationMatrix2D((180, 150), 2, 1), (360, 300), borderValue=(245,))
     if not same_page(canvas, np.asarray(turned, np.uint8)):
         raise RuntimeError("OpenCV does not work here: a drawn page was not found again")
 

@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import Final
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ingestd.normalizer import colours, png
@@ -256,6 +256,8 @@ def _bare(image: Image.Image) -> Image.Image:
 
 
 def _saved(image: Image.Image, picture_format: str, **options: object) -> bytes:
+    if isinstance(image, ImageFile.ImageFile):
+        image = image.copy()  # Pillow asks for the working directory to save one, which is forbidden here
     buffer = BytesIO()
     image.save(buffer, picture_format, **options)
     return buffer.getvalue()

@@ -40,7 +40,7 @@ class PrepareRequest:
     level: Level
     max_pixels: int
     strip_location: bool = True
-    passwords: tuple[str, ...] = ()
+    passwords: tuple[str, ...] = field(default=(), repr=False)
 
     def write(self) -> dict[str, object]:
         return {"task": "prepare", **asdict(self), "types": sorted(self.types)}
@@ -218,10 +218,19 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoRoom:
+    """The disk of the output is full: nothing is wrong with the documents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """`same`: they show the same receipt."""
 
     same: bool
+
+
+class OutputFull(Exception):
+    """An output can't be written because its disk is full. No OSError: those stand for damage."""
 
 
 class MalformedAnswer(ValueError):
@@ -231,7 +240,7 @@ class MalformedAnswer(ValueError):
 # --- answers, written --------------------------------------------------------------------------------------
 
 
-def write_answer(answer: Prepared | Finding | Listing | Compared) -> dict[str, object]:
+def write_answer(answer: Prepared | Finding | Listing | Compared | NoRoom) -> dict[str, object]:
     """As JSON-ready values."""
     return {"answer": type(answer).__name__, **asdict(answer)}
 
@@ -240,7 +249,7 @@ def write_answer(answer: Prepared | Finding | Listing | Compared) -> dict[str, o
 
 
 def read_prepared(answer: Mapping[str, object]) -> Prepared | Finding:
-    """Raises MalformedAnswer for anything that `write_answer` does not write for a PrepareRequest."""
+    """Raises OutputFull, and MalformedAnswer for what `write_answer` does not write for a PrepareRequest."""
     match answer:
         case {
             "answer": "Prepared",
@@ -264,14 +273,21 @@ def read_prepared(answer: Mapping[str, object]) -> Prepared | Finding:
     return _finding(answer)
 
 
-def read_listing(answer: Mapping[str, object], *, max_members: int) -> Listing | Finding:
+def read_listing(answer: Mapping[str, object], *, max_members: int, max_bytes: int) -> Listing | Finding:
+    """Raises as `read_prepared` does. Members stand one behind the other: no byte counts twice."""
     match answer:
-        case {"answer": "Listing", "members": list(members), "passed_over": list(passed_over)} if (
-            len(members) <= max_members
+        case {"answer": "Listing", "members": list(listed), "passed_over": list(passed_over)} if (
+            len(listed) + len(passed_over) <= max_members
         ):
-            return Listing(
-                members=tuple(map(_member, members)), passed_over=_names(passed_over[:max_members])
-            )
+            members = tuple(map(_member, listed))
+            end = 0
+            for member in members:
+                if member.offset != end:
+                    raise _malformed(answer)
+                end += member.size
+            if end > max_bytes:
+                raise _malformed(answer)
+            return Listing(members=members, passed_over=_names(passed_over))
     return _finding(answer)
 
 
@@ -288,6 +304,8 @@ _PROBLEMS: Mapping[str, Problem] = {str(problem): problem for problem in Problem
 
 def _finding(answer: Mapping[str, object]) -> Finding:
     match answer:
+        case {"answer": "NoRoom"}:
+            raise OutputFull
         case {
             "answer": "Finding",
             "problem": str(name),

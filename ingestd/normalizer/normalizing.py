@@ -9,13 +9,14 @@ is believed: its type, its size, its place in the spool by its own hash.
 import asyncio
 import io
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from ingestd import sniff
 from ingestd.domain.document import Document, InvalidDocument, ReceiptImage, display_name
+from ingestd.domain.errors import StorageExhausted
 from ingestd.interfaces import Limits, Refusal, Unpacked
 from ingestd.normalizer import reasons, remarks
 from ingestd.normalizer.exchange import (
@@ -25,6 +26,7 @@ from ingestd.normalizer.exchange import (
     Listing,
     MalformedAnswer,
     Member,
+    OutputFull,
     Prepared,
     PrepareRequest,
     UnpackRequest,
@@ -122,6 +124,7 @@ class PreparingNormalizer:
     # --- archives
 
     async def _listing(self, document: Document, members: BinaryIO) -> Listing | Finding:
+        """Raises WorkerLost, MalformedAnswer, StorageExhausted."""
         asked = UnpackRequest(
             size=document.size,
             max_members=MOST_MEMBERS,
@@ -130,7 +133,8 @@ class PreparingNormalizer:
             max_depth=MOST_DEPTH,
         )
         answer = await self._offload.run(asked.write(), [document.path], [members.fileno()])
-        return read_listing(answer, max_members=MOST_MEMBERS)
+        with _waiting_for_room(self._spool):
+            return read_listing(answer, max_members=MOST_MEMBERS, max_bytes=MOST_UNPACKED_BYTES)
 
     def _spool_members(self, listing: Listing, members: BinaryIO, path: str) -> Unpacked:
         documents = []
@@ -194,18 +198,18 @@ class PreparingNormalizer:
             level=self._settings.inspect,
             max_pixels=self._settings.max_pixels,
             strip_location=self._settings.strip_location,
-            passwords=tuple(passwords),
+            passwords=tuple(passwords) if sniff.PDF in types else (),
         )
         with ExitStack() as stack:
             image, thumbnail = (stack.enter_context(self._spool.scratch()) for _ in range(2))
             try:
-                answer = read_prepared(
-                    await self._offload.run(
-                        asked.write(),
-                        [document.path for document in documents],
-                        [image.fileno(), thumbnail.fileno()],
-                    )
+                told = await self._offload.run(
+                    asked.write(),
+                    [document.path for document in documents],
+                    [image.fileno(), thumbnail.fileno()],
                 )
+                with _waiting_for_room(self._spool):
+                    answer = read_prepared(told)
                 if isinstance(answer, Finding):
                     return self._refused(documents, types, answer)
                 return await asyncio.to_thread(self._keep, documents, limits, answer, image, thumbnail)
@@ -260,6 +264,15 @@ class PreparingNormalizer:
         data = os.pread(thumbnail.fileno(), _THUMBNAIL_BYTES + 1, 0)
         if len(data) <= _THUMBNAIL_BYTES and sniff.sniff(data) == sniff.JPEG:
             self._spool.write_thumbnail(sha256, data)
+
+
+@contextmanager
+def _waiting_for_room(spool: Spool) -> Iterator[None]:
+    """The documents are good, and wait."""
+    try:
+        yield
+    except OutputFull:
+        raise StorageExhausted(f"no room left in {spool.directory} for what is made there") from None
 
 
 class _Part(io.RawIOBase):

@@ -13,7 +13,7 @@ from ingestd.interfaces import Limits
 from ingestd.normalizer.exchange import NAMES, Finding, Problem
 from ingestd.normalizer.wording import filled_in, megabytes
 
-PASSED_OVER = "It is empty, or something an operating system put into the archive."
+PASSED_OVER = "It is an empty archive, or something an operating system put there."
 _OTHER_NAMES = {"image/jpg": sniff.JPEG}
 _FORMATS = {
     sniff.PDF: "PDF",

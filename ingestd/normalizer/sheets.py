@@ -26,7 +26,7 @@ class Bounds:
     max_pixels: int
     level: Level
     strip_location: bool
-    passwords: tuple[str, ...] = ()
+    passwords: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

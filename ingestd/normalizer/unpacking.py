@@ -8,7 +8,6 @@ whole, so that nobody has to find out which of its receipts are missing.
 import bz2
 import io
 import lzma
-import os
 import struct
 import zipfile
 import zlib
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 
 from ingestd import samples, sniff
 from ingestd.normalizer.exchange import Found, Listing, Member, Problem, UnpackRequest
+from ingestd.normalizer.outputs import write
 
 _PIECE_BYTES = 1 << 18
 _RATIO_FROM_BYTES = 10_000_000
@@ -79,7 +79,7 @@ class _Unpacking:
         try:
             with zipfile.ZipFile(io.BytesIO(archive)) as opened:
                 for entry in opened.infolist():
-                    if not entry.is_dir():
+                    if not entry.is_dir() or entry.file_size:
                         self._take(opened, entry, prefix, depth)
         except NotImplementedError as error:  # a way of packing, or several disks, that zipfile doesn't know
             raise Found(Problem.UNSUPPORTED) from error
@@ -96,15 +96,19 @@ class _Unpacking:
         offset = self.written_bytes
         with opened.open(entry) as stream:
             head = stream.read(sniff.HEAD_BYTES)
-            if not head:
-                self._pass_over(name)
-            elif head.startswith(b"PK\3\4") and self._is_archive(opened, entry, head):
-                self.unpack(self._whole(opened, entry), prefix=f"{name}/", depth=depth + 1)
-            else:
+            if head.startswith(b"PK\3\4") and self._is_archive(opened, entry, head):
+                self._unpack_within(self._whole(opened, entry), name, depth)
+            else:  # an empty one too: it is refused with a reason, like an empty file
                 self._count()
                 for piece in (head, *iter(lambda: stream.read(_PIECE_BYTES), b"")):
                     self._write(piece)
                 self.members.append(Member(name=name, offset=offset, size=self.written_bytes - offset))
+
+    def _unpack_within(self, archive: bytes, name: str, depth: int) -> None:
+        before = len(self.members) + len(self.passed_over)
+        self.unpack(archive, prefix=f"{name}/", depth=depth + 1)
+        if len(self.members) + len(self.passed_over) == before:
+            self._pass_over(name)
 
     def _is_archive(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, head: bytes) -> bool:
         """An Office document is a ZIP file, too; its end tells what kind it is."""
@@ -127,9 +131,7 @@ class _Unpacking:
 
     def _write(self, piece: bytes) -> None:
         self._check_room(len(piece))
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(self.output, view) :]
+        write(self.output, piece)
         self.written_bytes += len(piece)
 
     def _check_room(self, more_bytes: int) -> None:

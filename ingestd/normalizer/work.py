@@ -6,7 +6,6 @@ descriptors it was given.
 """
 
 import codecs
-import os
 from collections.abc import Mapping, Sequence
 
 from ingestd import samples, sniff
@@ -18,12 +17,15 @@ from ingestd.normalizer.exchange import (
     Found,
     Input,
     Listing,
+    NoRoom,
+    OutputFull,
     Prepared,
     PrepareRequest,
     Problem,
     UnpackRequest,
     write_answer,
 )
+from ingestd.normalizer.outputs import write
 from ingestd.normalizer.sheets import Bounds, Draft
 
 # pypdf, Pillow and zipfile decode text by these names; Python imports a codec when it is first asked for.
@@ -45,6 +47,8 @@ def work(request: Mapping[str, object], inputs: Sequence[int], outputs: Sequence
                 return write_answer(_compare(CompareRequest.read(request), inputs))
     except Found as found:
         return write_answer(found.finding)
+    except OutputFull:
+        return write_answer(NoRoom())
     raise ValueError(f"there is no task {request.get('task')!r}")
 
 
@@ -96,9 +100,9 @@ def _prepare(asked: PrepareRequest, inputs: Sequence[int], outputs: Sequence[int
     )
     draft, seen = _image_of(given, bounds)
     if draft.data is not None:
-        _write(image_file, draft.data)
+        write(image_file, draft.data)
     if seen.thumbnail is not None:
-        _write(thumbnail_file, seen.thumbnail)
+        write(thumbnail_file, seen.thumbnail)
     return Prepared(
         as_is=draft.data is None,
         mime_type=draft.mime_type,
@@ -153,9 +157,3 @@ def _read(descriptor: int, expected: Input) -> bytes:
     if len(data) != expected.size:
         raise ValueError(f"the document has not the {expected.size} bytes that the spool recorded")
     return data
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

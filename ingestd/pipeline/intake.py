@@ -136,6 +136,8 @@ class Intake:
         accepted = await self._flow.ledger.accept(new, now=self._flow.clock())
         if accepted.known and not await self._has_all(accepted, taken.documents):
             raise WrittenSince
+        if self._once:  # a daemon runs for years and tells nobody a result: it must not collect any
+            self.refused += [_sentence(arrival.origin.path, refusal) for refusal in arrival.refused]
         for refusal in taken.refused:
             self._flow.observer.note(
                 "payload.ignored",
@@ -168,10 +170,12 @@ class Intake:
 
         A crash during the acknowledgement of a group may have taken some of its files away already: what is
         left of them is enough. A repeat was recorded with the receipt it repeats, which has the same bytes.
+        An archive that can't be opened just now was recorded as what it held.
         """
         missing = {document.sha256 for document in documents}
         for receipt in accepted.receipts:
-            missing -= {document.sha256 for document in await self._flow.reader.documents(receipt.id)}
+            for recorded in (self._flow.reader.documents, self._flow.reader.containers):
+                missing -= {document.sha256 for document in await recorded(receipt.id)}
         return not missing
 
     def _spool(self, payload: Payload) -> Document:
@@ -205,9 +209,8 @@ class Intake:
 
     def _announce(self, arrival: Arrival, accepted: Accepted) -> None:
         note = self._flow.observer.note
-        if self._once:  # a daemon runs for years and tells nobody a result: it must not collect any
+        if self._once:
             self.attention += [r.id for r in accepted.receipts if r.state in NEEDS_PERSON]
-            self.refused += [f"{arrival.origin.path}: {refusal.reason}" for refusal in arrival.refused]
         for receipt in accepted.receipts:
             event = "receipt.repeated" if receipt.id in accepted.repeats else "receipt.accepted"
             note(
@@ -221,3 +224,8 @@ class Intake:
             )
         self._flow.to_prepare.ring()
         self._flow.to_report.ring()
+
+
+def _sentence(path: str, refusal: Refusal) -> str:
+    own = path == refusal.filename or path.endswith(f"/{refusal.filename}")
+    return f"{path}: {refusal.reason}" if own else f"{path}: {refusal.filename}: {refusal.reason}"

@@ -33,7 +33,7 @@ class Merging:
         groups: dict[object, list[_Pair]] = {}
         for number, document in enumerate(documents):
             place = self._place(arrival, document)
-            key = self._group(place, document.arrived_as or arrival.origin.path)
+            key = self._group_in(arrival, place, document)
             groups.setdefault(number if key is None else key, []).append((place, document))
         return tuple(
             _receipt(arrival, chunk[0][0], [document for _, document in chunk], hold)
@@ -57,6 +57,19 @@ class Merging:
             to=arrival.to,
             hold=arrival.hold,
         )
+
+    def _group_in(self, arrival: Arrival, place: Place, document: Document) -> str | None:
+        """What is held because of its sender's instructions stays together as its route alone would have it.
+
+        A person sends it on as one; strangers that one sidecar is contested by stay apart.
+        """
+        path = document.arrived_as or arrival.origin.path
+        if place.destined is not None:
+            return self._group(place, path)
+        facts = document_facts(arrival.origin, document)
+        usual = place_of(facts, routes=self._routes, destinations=self._destinations)
+        key = self._group(usual, path)
+        return None if key is None else f"held\n{key}"
 
     def _group(self, place: Place, path: str) -> str | None:
         """What documents have in common that become one receipt; None for one that stays alone."""

@@ -14,8 +14,9 @@ from ingestd.domain.errors import IngestdError
 from ingestd.domain.routing import InvalidSlot, first_match
 from ingestd.pipeline.flow import Flow
 
-MOST_PASSWORDS = 1_000
-LARGEST_FILE_BYTES = 1_000_000
+MOST_PASSWORDS = 200
+LARGEST_FILE_BYTES = 100_000
+"""So much that all passwords of a request, however they are written there, take a small part of its frame."""
 LONGEST_PASSWORD_BYTES = 200
 """PDF uses 127 bytes of a password at most (ISO 32000-2, 7.6.4.3.3)."""
 
@@ -73,6 +74,10 @@ def read_passwords(path: Path) -> tuple[str, ...]:
         if len(line.encode()) > LONGEST_PASSWORD_BYTES:
             raise PasswordsUnavailable(
                 f"file {path}, line {number}: longer than any password of a PDF; one password in each line"
+            )
+        if line.strip() and not line.isprintable():
+            raise PasswordsUnavailable(
+                f"file {path}, line {number}: holds a character that can't be printed; type it anew"
             )
     passwords = tuple(line for line in lines if line.strip())
     if len(passwords) > MOST_PASSWORDS:

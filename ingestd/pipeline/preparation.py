@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from ingestd.domain.document import InvalidDocument, ReceiptImage
-from ingestd.domain.errors import IllegalTransition, SlotTaken, StaleClaim
+from ingestd.domain.errors import SLOT_TAKEN, IllegalTransition, SlotTaken, StaleClaim
 from ingestd.domain.receipt import NO_TARGET, Receipt
 from ingestd.domain.routing import InvalidSlot, first_match
 from ingestd.domain.states import Event
@@ -25,7 +25,6 @@ from ingestd.pipeline.placing import NO_ROUTE, receipt_facts, unusable
 NO_ROUTE_FIX = "Say where it goes: ingestd retry ID --to TARGET:SLOT, or add a route and retry."
 UNREADABLE = "The stored original of this receipt can't be read from the spool"
 UNREADABLE_FIX = "Restore the spool from a backup and run ingestd retry ID, or drop the file again."
-SLOT_TAKEN = "The slot takes one image, and has one already or gets it soon:"
 
 
 class Preparation:
@@ -124,7 +123,9 @@ class Preparation:
             first = await self._flow.reader.get(taken.receipt)
             if first is None or first.key != receipt.key:
                 await self._set_aside(receipt, Event.HOLD, _slot_taken(receipt, taken))
-            else:  # the same documents once more: on purpose (submit --again, repeat = "upload")
+            else:
+                # The ledger makes a second receipt of the same documents only of what was asked for
+                # (submit --again, repeat = "upload"); any other repeat is a sighting of the first.
                 await self._write_ready(receipt, image, one_image=False)
 
     async def _write_ready(self, receipt: Receipt, image: ReceiptImage, *, one_image: bool) -> None:

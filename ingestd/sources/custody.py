@@ -63,6 +63,12 @@ class Custody:
         return not (self._outstanding or self._held or self._left_over)
 
     @property
+    def paths(self) -> list[str]:
+        """Of the files in claims that are handed over or held, relative to the folder."""
+        claims = (*self._outstanding.values(), *(held.claim for held in self._held.values()))
+        return [file.path for claim in claims for file in claim.files]
+
+    @property
     def next_due(self) -> float | None:
         """When the next claim is to be handed over again, in monotonic seconds."""
         if self._left_over:
@@ -144,6 +150,7 @@ class Custody:
     def _hand_over(self, claim: Claim, instructions: Instructions) -> Arrival:
         self._outstanding[claim.id] = claim
         refused = {file.path: self._refusal(file) for file in claim.files if self._is_too_large(file)}
+        hold = " ".join(filter(None, (_incomplete(claim, refused), instructions.hold))) or None
         return Arrival(
             id=claim.id,
             origin=Origin(kind=OriginKind.FILE, source=self._settings.name, path=printable(claim.path)),
@@ -151,9 +158,9 @@ class Custody:
             refused=tuple(refused.values()),
             acknowledge=lambda: self._acknowledge(claim, refused),
             give_back=partial(self._give_back, claim),
-            to=instructions.to,
+            to=None if hold else instructions.to,
             fields=instructions.fields,
-            hold=instructions.hold,
+            hold=hold,
         )
 
     def _payload(self, claim: Claim, file: ClaimedFile) -> Payload:
@@ -249,6 +256,20 @@ def _take(
             except OSError:
                 taken.stuck.append(claim)
     return taken, read
+
+
+def _incomplete(claim: Claim, refused: Mapping[str, Refusal]) -> str | None:
+    """Why the rest of these files can't be uploaded as if it were all; None when it is, or none is left."""
+    if not 0 < len(refused) < len(claim.files):
+        return None
+    names = [repr(refusal.filename) for refusal in refused.values()]
+    shown = ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")
+    were, are, it = ("was", "is", "it") if len(names) == 1 else ("were", "are", "them")
+    return (
+        f"{len(names)} of the {len(claim.files)} files that belong together {were} not taken ({shown} {are} "
+        f"larger than this folder takes): without {it} the receipt would not be whole. Make {it} smaller and "
+        "drop all of the files again."
+    )
 
 
 def _parents(path: str) -> str:

@@ -136,7 +136,10 @@ class FolderSource:
         try:
             folder = await self._ready_folder()
             self._returned_before = self._custody.returned
-            scan = await self._run(lambda: self._scanner.scan(folder.root, started, inodes=folder.inodes))
+            claimed = self._custody.paths
+            scan = await self._run(
+                lambda: self._scanner.scan(folder.root, started, inodes=folder.inodes, claimed=claimed)
+            )
         except (FolderInUse, _Unmounted, OSError) as error:
             await self._lose(self._sentence(error))
             return None

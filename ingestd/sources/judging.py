@@ -12,12 +12,14 @@ from typing import Self
 from ingestd.settings import FolderSettings
 from ingestd.sniff import HEAD_BYTES, TAIL_BYTES, has_end_marker
 from ingestd.sources.companions import Companions, GroupOf, Unit
+from ingestd.sources.excess import Excess
 from ingestd.sources.filesystem import Directory, open_regular, signature
 from ingestd.sources.settling import Look, Ready, Settled, Settling
 from ingestd.sources.sidecar import is_sidecar_name
 
 GROUP_FILES = 100
-"""Most files of one arrival; a group that has more is taken in several, without waiting for quiet."""
+"""Most files of one arrival; a group that has more is taken in several, without waiting for quiet, and
+every one of them is held."""
 
 LONGEST_QUIETS = 30
 """A member that never stops changing keeps its group waiting this many times `group_quiet` (or
@@ -56,12 +58,14 @@ class Judge:
         settling: Settling,
         times: Times,
         group_of: GroupOf,
+        excess: Excess,
         inodes: bool,
     ) -> None:
         self._directory = directory
         self._prefix = prefix
         self._settling = settling
         self._times = times
+        self._excess = excess
         self._inodes = inodes
         self._companions = Companions(directory, prefix, group_of)
 
@@ -111,7 +115,8 @@ class Judge:
         return self._take(unit, resting, looks)
 
     def _is_enough(self, unit: Unit, looks: dict[str, Look], resting: Sequence[str], now: float) -> bool:
-        full = unit.gathers and len(resting) >= GROUP_FILES
+        # One that just fits waits like the others: a file more, and none of it may go as if it were whole.
+        full = unit.gathers and len(unit.members) > GROUP_FILES and len(resting) >= GROUP_FILES
         if not full:
             self._make_known([name for name in unit.members if name not in looks], now)
         return full
@@ -152,13 +157,11 @@ class Judge:
             Settled(self._prefix + name, looks[name], self._below(unit.own.get(name)))
             for name in resting[:GROUP_FILES]
         )
-        if len(unit.members) > GROUP_FILES and unit.shared:
-            hold = unit.hold or (
-                f"More than {GROUP_FILES} files belong together here, so their instructions can't be "
-                "followed for all of them at once. Drop fewer at a time, or one PDF."
-            )
-            return Ready(files, hold=hold)
-        return Ready(files, tuple(self._prefix + name for name in unit.shared), unit.hold)
+        excess = self._excess.hold([self._prefix + name for name in unit.members], most=GROUP_FILES)
+        # What all share goes with the last of them: instructions of several held arrivals guide nobody.
+        last = len(unit.members) <= GROUP_FILES
+        shared = tuple(self._prefix + name for name in unit.shared) if last else ()
+        return Ready(files, shared, excess or unit.hold)
 
     def _look(self, name: str) -> Look | None:
         return self._settling.get(self._prefix + name)

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from ingestd.settings import FolderSettings
 from ingestd.sources.companions import GroupOf
+from ingestd.sources.excess import Excess
 from ingestd.sources.filesystem import Directory, signature
 from ingestd.sources.judging import Judge, Times
 from ingestd.sources.junk import OWN, is_junk
@@ -46,20 +47,24 @@ class Scanner:
         self._settings = settings
         self._times = Times.of(settings)
         self._group_of = lru_cache(CAPACITY)(group_of)
+        self._excess = Excess(self._group_of)
         self.settling = Settling(patience_s=self._times.settle, capacity=CAPACITY)
         self._inodes = True
         self._blocked: dict[str, str] = {}
 
-    def scan(self, root: Directory, now: float, *, inodes: bool) -> Scan:
+    def scan(self, root: Directory, now: float, *, inodes: bool, claimed: Iterable[str] = ()) -> Scan:
         """One full scan; `now` in monotonic seconds. Raises OSError when the folder itself can't be read.
 
-        `inodes`: whether the file system's inode numbers tell one file from another.
+        `inodes`: whether the file system's inode numbers tell one file from another. `claimed`: paths of the
+        files in claims, which may come back.
         """
         scan = Scan()
         self._inodes = inodes
         self.settling.begin_scan()
         self._walk(root, scan, now)
         self.settling.end_scan()
+        if not self.settling.overflow:  # else files may be there that nobody looked at
+            self._excess.forget(lambda: (*self.settling.paths, *claimed))
         for parents, files in _by_directory(self.settling.rested(now)).items():
             scan.ready += self._judge(root, parents, files, now)
         self._blocked = {p: reason for p, reason in self._blocked.items() if self.settling.get(p)}
@@ -85,6 +90,7 @@ class Scanner:
                 settling=self.settling,
                 times=self._times,
                 group_of=self._group_of,
+                excess=self._excess,
                 inodes=self._inodes,
             )
         except FileNotFoundError:

@@ -5,7 +5,7 @@ first could be ready: a file without its end marker, or empty, may still be grow
 Memory is bounded by `capacity`; what does not fit is looked at when there is room again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ingestd.sources.filesystem import Signature
@@ -86,6 +86,10 @@ class Settling:
 
     def get(self, path: str) -> Look | None:
         return self._known.get(path)
+
+    @property
+    def paths(self) -> Iterable[str]:
+        return self._known.keys()
 
     def begin_scan(self) -> None:
         self._seen = {}

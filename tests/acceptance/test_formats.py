@@ -76,13 +76,15 @@ def test_every_member_of_an_archive_is_a_receipt_and_ends_where_a_person_sees_it
     place: Place, sandbox: SandboxProcess
 ) -> None:
     members = {"taxi.jpg": samples.jpeg(1), "trip/hotel.pdf": samples.pdf(2), "notes.txt": samples.text()}
-    place.drop("batch.zip", archive(**members, empty=b""))
+    place.drop("batch.zip", archive(**members, **{"empty.pdf": b""}))
     run(place, expect=3)
     assert len(sandbox.images()) == 2
     assert files_below(place.inbox / "uploaded") == {"batch.zip/taxi.jpg", "batch.zip/trip/hotel.pdf"}
     assert files_below(place.inbox / "rejected") == {
         "batch.zip/notes.txt",
         "batch.zip/notes.txt.reason.txt",
+        "batch.zip/empty.pdf",
+        "batch.zip/empty.pdf.reason.txt",
     }
     books = place.balance()
     assert (books["closed"], books["seen"]) == (True, 4)

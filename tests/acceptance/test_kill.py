@@ -1,15 +1,18 @@
-"""Kill -9 at random instants, a dozen times: nothing lost, nothing doubled. tests/torture has more."""
+"""Kill -9 at random instants, half a dozen times: nothing lost, nothing doubled. tests/torture has more."""
 
 import random
+
+import pytest
 
 from tests.acceptance.place import Place, SandboxProcess
 from tests.torture.drops import Drops
 from tests.torture.judge import judge, settle_unconfirmed
 from tests.torture.killing import Killer
 
-KILLS = 12
+KILLS = 6
 
 
+@pytest.mark.timeout(300)  # half a dozen starts, each with its decoders
 def test_a_daemon_killed_again_and_again_loses_nothing_and_uploads_nothing_twice(
     place: Place, sandbox: SandboxProcess
 ) -> None:

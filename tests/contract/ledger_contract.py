@@ -11,6 +11,7 @@ import pytest
 
 from ingestd.domain.document import Document, Instant, Origin, OriginKind, ReceiptImage
 from ingestd.domain.errors import (
+    SLOT_TAKEN,
     IllegalTransition,
     LedgerTooNew,
     LedgerUnavailable,
@@ -160,6 +161,15 @@ async def upload(ledger: SqlLedger, content: str = "lunch", *, now: Instant = ST
     receipt = await start_upload(ledger, content)
     step = Step(event=Event.CONFIRM)
     return await ledger.finish(receipt, step, Uploaded(image_id="IMG1"), now=now)
+
+
+async def fail(ledger: SqlLedger, ready: Receipt) -> Receipt:
+    claimed = await ledger.claim(owner="here", lease=LEASE, limit=100, now=after(1))
+    (mine,) = [receipt for receipt in claimed if receipt.id == ready.id]
+    begun = await ledger.begin(mine, now=after(1))
+    return await ledger.finish(
+        begun, Step(event=Event.REFUSE), Refused(reason="No.", fix="Ask."), now=after(1)
+    )
 
 
 async def due(ledger: SqlLedger, now: Instant = START) -> list[Report]:
@@ -413,6 +423,35 @@ class LedgerContract:
         assert not accepted.repeats
         assert len(await reader.find()) == 2
 
+    @pytest.mark.parametrize("slot", ["receipt", "expenseentry/E1"])
+    async def test_a_repeat_after_a_second_one_was_dropped_is_a_sighting_of_the_first(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, slot: str
+    ) -> None:
+        first = await bring_to(ledger, State.UPLOADED, slot=slot)
+        wanted = new_arrival(new_receipt(slot=slot, again=True))
+        (second,) = (await ledger.accept(wanted, now=after(1))).receipts
+        await ledger.move(second, Event.DROP, now=after(2))
+        accepted = await ledger.accept(new_arrival(new_receipt(slot=slot)), now=after(3))
+        assert accepted.repeats == {first.id}
+        (held,) = (await ledger.accept(new_arrival(new_receipt(target="", slot="")), now=after(4))).receipts
+        with pytest.raises(IllegalTransition, match=first.id):
+            destined = Destined.parse(f"concur:{slot}")
+            await ledger.assign(held, destined=destined, account=None, now=after(5))
+        (third,) = (await ledger.accept(replace(wanted, id=new_id(after(6))), now=after(6))).receipts
+        assert third.id not in (first.id, second.id), "asked for"
+
+    async def test_a_repeat_of_a_second_one_that_failed_beside_the_first_is_a_sighting_of_the_first(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        slot = "expenseentry/E1"
+        first = await bring_to(ledger, State.UPLOADED, slot=slot)
+        wanted = new_arrival(new_receipt(slot=slot, again=True))
+        (second,) = (await ledger.accept(wanted, now=after(1))).receipts
+        second = await fail(ledger, await prepare(ledger, second, one_image=False))
+        accepted = await ledger.accept(new_arrival(new_receipt(slot=slot)), now=after(3))
+        assert accepted.repeats == {first.id}
+        assert await reader.get(second.id) == second
+
     async def test_a_repeat_that_must_be_held_does_not_requeue_what_failed(
         self, ledger: SqlLedger, reader: SqlLedgerReader
     ) -> None:
@@ -660,6 +699,22 @@ class LedgerContract:
         with pytest.raises(SlotTaken) as taken:
             await prepare(ledger, accepted, one_image=True)
         assert taken.value.receipt == failed.id
+
+    async def test_a_failed_receipt_comes_back_beside_another_one_when_a_person_said_so(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        slot = "expenseentry/E1"
+        first = await prepare(ledger, await accept_for(ledger, "first", slot), one_image=True)
+        second = await accept_for(ledger, "second", slot)
+        held = await ledger.move(second, Event.HOLD, now=START, reason=f"{SLOT_TAKEN} by the first.")
+        waived = await ledger.move(held, Event.REQUEUE, now=START)
+        failed = await fail(ledger, await prepare(ledger, waived, one_image=False))
+        requeued = await ledger.move(failed, Event.REQUEUE, now=after(2), actor="ann")
+        assert requeued.state is State.READY
+        third = await accept_for(ledger, "third", slot)
+        with pytest.raises(SlotTaken) as taken:
+            await prepare(ledger, third, one_image=True)
+        assert taken.value.receipt == first.id
 
     async def test_a_receipt_keeps_its_slot_when_it_is_prepared_again(
         self, ledger: SqlLedger, reader: SqlLedgerReader

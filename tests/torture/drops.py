@@ -65,7 +65,8 @@ class Drops:
             dropped = Dropped(path, first.content, Kind.REPEAT, first.slot)
         else:
             dropped = self._good_one(number)
-            self._good.append(dropped)
+            if not dropped.slot.startswith(("expenseentry", "invoice")):
+                self._good.append(dropped)  # beside a file for those, a repeat would be its second page
         self.all[dropped.path] = dropped
         return dropped
 

@@ -51,6 +51,7 @@ class Workbench:
 
     def __init__(self, directory: Path, settings: PreparationSettings | None = None) -> None:
         self.settings = settings or PreparationSettings()
+        self._others = _descendants(os.getpid())
         self.spool = Spool(directory / "spool", min_free_bytes=0)
         self.offload = CountingOffload(self.settings)
         self.normalizer = PreparingNormalizer(self.offload, self.spool, self.settings)
@@ -117,7 +118,7 @@ class Workbench:
     def worker_count(self) -> int:
         """Processes below this one, without the fork server; waits a moment for those that are ending."""
         deadline = time.monotonic() + 5
-        while (count := len(_descendants(os.getpid())) - 1) > self.settings.workers:
+        while (count := len(_descendants(os.getpid()) - self._others) - 1) > self.settings.workers:
             if time.monotonic() > deadline:
                 break
             self._runner.run(asyncio.sleep(0.05))

@@ -265,3 +265,12 @@ def test_sizes_and_durations_have_units() -> None:
     assert settings.storage.min_free == 1_610_612_736
     assert settings.storage.max_size == 1000
     assert settings.storage.keep == timedelta(hours=36)
+
+
+@pytest.mark.parametrize(("written", "megabytes"), [("256MB", 768), ("512MB", 768), ("900MB", 900)])
+def test_a_memory_that_was_enough_once_still_starts(written: str, megabytes: int) -> None:
+    assert parse(f'[preparation]\nmemory = "{written}"').preparation.memory == megabytes * 1_000_000
+
+
+def test_a_memory_that_never_was_enough_is_refused() -> None:
+    assert "768MB or more" in problems('[preparation]\nmemory = "255MB"')[0]

@@ -14,7 +14,9 @@ from ingestd.normalizer.exchange import (
     Listing,
     MalformedAnswer,
     Member,
+    NoRoom,
     Noted,
+    OutputFull,
     Prepared,
     PrepareRequest,
     Problem,
@@ -41,7 +43,7 @@ FINDING = Finding(
 LISTING = Listing(members=(Member(name="a/b.jpg", offset=0, size=7),), passed_over=("empty.txt",))
 
 
-def sent(answer: Prepared | Finding | Listing | Compared) -> dict[str, object]:
+def sent(answer: Prepared | Finding | Listing | Compared | NoRoom) -> dict[str, object]:
     """The answer after its way through the socket."""
     received: dict[str, object] = json.loads(json.dumps(write_answer(answer)))
     return received
@@ -53,8 +55,10 @@ def test_the_answer_to_a_preparation_survives_the_way(answer: Prepared | Finding
 
 
 def test_the_other_answers_survive_the_way() -> None:
-    assert read_listing(sent(LISTING), max_members=1) == LISTING
-    assert read_listing(sent(FINDING), max_members=1) == FINDING
+    assert read_listing(sent(LISTING), max_members=2, max_bytes=7) == LISTING
+    assert read_listing(sent(FINDING), max_members=1, max_bytes=0) == FINDING
+    with pytest.raises(OutputFull):
+        read_prepared(sent(NoRoom()))
     assert read_compared(sent(Compared(same=True))) == Compared(same=True)
 
 
@@ -95,7 +99,7 @@ def test_the_answer_to_another_question_is_none() -> None:
     with pytest.raises(MalformedAnswer):
         read_compared(sent(FINDING))
     with pytest.raises(MalformedAnswer):
-        read_listing(sent(Compared(same=True)), max_members=9)
+        read_listing(sent(Compared(same=True)), max_members=9, max_bytes=9)
 
 
 def test_names_are_cut_cleaned_and_few() -> None:
@@ -106,9 +110,18 @@ def test_names_are_cut_cleaned_and_few() -> None:
     assert len(read.names) == NAMES
 
 
-def test_an_archive_of_more_members_than_asked_for_is_not_believed() -> None:
+def test_an_archive_of_more_than_was_asked_for_is_not_believed() -> None:
     with pytest.raises(MalformedAnswer):
-        read_listing(sent(LISTING), max_members=0)
+        read_listing(sent(LISTING), max_members=1, max_bytes=7)
+    with pytest.raises(MalformedAnswer):
+        read_listing(sent(LISTING), max_members=2, max_bytes=6)
+    overlapping = Listing(members=(Member(name="a", offset=0, size=5), Member(name="b", offset=0, size=5)))
+    with pytest.raises(MalformedAnswer):
+        read_listing(sent(overlapping), max_members=9, max_bytes=99)
+    with pytest.raises(MalformedAnswer):
+        read_listing(
+            sent(Listing(members=(Member(name="a", offset=-1, size=5),))), max_members=9, max_bytes=99
+        )
 
 
 def test_requests_survive_the_way() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from ingestd import samples, sniff
 from ingestd.domain.document import Document, InvalidDocument, ReceiptImage
+from ingestd.domain.errors import StorageExhausted
 from ingestd.interfaces import Limits, Unpacked
 from ingestd.normalizer import JOB
 from ingestd.normalizer.exchange import (
@@ -20,8 +21,10 @@ from ingestd.normalizer.exchange import (
     Finding,
     Listing,
     Member,
+    NoRoom,
     Noted,
     Prepared,
+    PrepareRequest,
     Problem,
     Step,
     write_answer,
@@ -160,7 +163,7 @@ async def test_an_archive_s_members_are_spooled_under_presentable_names(
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("../../trip/ta\nxi.jpg", samples.jpeg(1))
-        archive.writestr("empty", b"")
+        archive.writestr("Thumbs.db", b"x")
         archive.writestr("hotel.pdf", samples.pdf(2))
     unpacked = await normalizer(offload, spool).unpack(spooled(spool, buffer.getvalue()), "in/batch.zip")
     assert isinstance(unpacked, Unpacked)
@@ -170,7 +173,7 @@ async def test_an_archive_s_members_are_spooled_under_presentable_names(
     ]
     assert [d.filename for d in unpacked.documents] == ["taxi.jpg", "hotel.pdf"]
     assert spool.read(unpacked.documents[1].sha256) == samples.pdf(2)
-    assert [refused.filename for refused in unpacked.refused] == ["empty"]
+    assert [refused.filename for refused in unpacked.refused] == ["Thumbs.db"]
 
 
 async def test_an_archive_that_can_t_be_opened_stays_a_document_and_is_refused_with_the_cause(
@@ -297,6 +300,30 @@ async def test_an_answer_that_is_not_true_costs_this_receipt_only(
     verdict = refusal(await normalizer(Answering(answer, written), spool).normalize([document], CONCUR))
     assert "broke down" in verdict.reason
     assert "wire" not in str(verdict)
+
+
+async def test_a_full_disk_is_waited_out_and_no_receipt_pays_for_it(spool: Spool) -> None:
+    made = normalizer(Answering(write_answer(NoRoom())), spool)
+    with pytest.raises(StorageExhausted):
+        await made.normalize([spooled(spool, samples.small_jpeg(1))], CONCUR)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a", b"x")
+    with pytest.raises(StorageExhausted):
+        await made.unpack(spooled(spool, buffer.getvalue()), "a.zip")
+
+
+def test_no_password_stands_in_what_is_printed_of_a_request() -> None:
+    asked = PrepareRequest(
+        documents=(),
+        types=frozenset(),
+        max_bytes=1,
+        max_pages=None,
+        level="full",
+        max_pixels=1,
+        passwords=("geheim",),
+    )
+    assert "geheim" not in repr(asked)
 
 
 async def test_as_is_is_not_believed_of_several_documents(spool: Spool) -> None:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pytest
 
 from ingestd import samples
-from ingestd.normalizer.exchange import Found, Listing, Problem, UnpackRequest
+from ingestd.normalizer.exchange import Found, Listing, OutputFull, Problem, UnpackRequest
 from ingestd.normalizer.unpacking import unpack
 
 ASKED = UnpackRequest(size=0, max_members=5, max_bytes=1_000_000, max_ratio=100, max_depth=3)
@@ -57,7 +57,25 @@ def test_an_archive_within_is_opened_and_an_office_document_is_not(output: Binar
     assert contents(listing, output) == {"in/inner.zip/b.pdf": samples.small_pdf(1), "x.docx": samples.docx()}
 
 
-def test_directories_empty_files_and_system_files_are_no_receipts(output: BinaryIO) -> None:
+def test_what_calls_itself_a_directory_and_holds_bytes_is_a_file(output: BinaryIO) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("b.jpg_"), b"bytes")
+    listing = unpack(buffer.getvalue().replace(b"b.jpg_", b"b.jpg/"), output.fileno(), ASKED)
+    assert [member.name for member in listing.members] == ["b.jpg/"]
+
+
+def test_an_archive_within_that_holds_nothing_is_counted(output: BinaryIO) -> None:
+    listing = unpack(packed(("inner.zip", packed(("d/", b""))), ("a.jpg", b"x")), output.fileno(), ASKED)
+    assert listing.passed_over == ("inner.zip",)
+
+
+def test_a_full_disk_is_no_damage() -> None:
+    with open("/dev/full", "wb") as full, pytest.raises(OutputFull):  # noqa: PTH123 - a device
+        unpack(packed(("a.jpg", b"x")), full.fileno(), ASKED)
+
+
+def test_directories_and_system_files_are_no_receipts_but_empty_files_are_told(output: BinaryIO) -> None:
     archive = packed(
         ("trip/", b""),
         ("empty.pdf", b""),
@@ -66,8 +84,8 @@ def test_directories_empty_files_and_system_files_are_no_receipts(output: Binary
         ("a.jpg", b"y"),
     )
     listing = unpack(archive, output.fileno(), ASKED)
-    assert [member.name for member in listing.members] == ["a.jpg"]
-    assert listing.passed_over == ("empty.pdf", "__MACOSX/._a.jpg", ".DS_Store")
+    assert [(member.name, member.size) for member in listing.members] == [("empty.pdf", 0), ("a.jpg", 1)]
+    assert listing.passed_over == ("__MACOSX/._a.jpg", ".DS_Store")
 
 
 def test_names_are_passed_on_and_lead_nowhere(output: BinaryIO) -> None:
@@ -77,7 +95,7 @@ def test_names_are_passed_on_and_lead_nowhere(output: BinaryIO) -> None:
 
 def test_an_archive_of_nothing_is_said_to_be_empty(output: BinaryIO) -> None:
     assert problem(packed(), output) is Problem.NO_MEMBERS
-    assert problem(packed(("d/", b""), ("e", b"")), output) is Problem.NO_MEMBERS
+    assert problem(packed(("d/", b""), (".DS_Store", b"x")), output) is Problem.NO_MEMBERS
 
 
 def test_bounds_hold_for_the_archive_and_everything_within(output: BinaryIO) -> None:

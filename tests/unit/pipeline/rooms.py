@@ -60,6 +60,8 @@ class Shelf:
     name = "shelf"
     kind = OriginKind.FILE
     to: Destined | None = None
+    hold: str | None = None
+    refused: tuple[Refusal, ...] = ()
     groups: Sequence[Sequence[str]] = ()
 
     def __init__(self, items: Mapping[str, bytes]) -> None:
@@ -104,6 +106,8 @@ class Shelf:
             acknowledge=acknowledge,
             give_back=give_back,
             to=self.to,
+            hold=self.hold,
+            refused=self.refused,
         )
 
     def forget_handing_out(self) -> None:

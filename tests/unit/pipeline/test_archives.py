@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ingestd.domain.errors import StorageExhausted
-from ingestd.domain.routing import Route
+from ingestd.domain.routing import Repeat, Route
 from ingestd.domain.states import State
-from ingestd.interfaces import Ledger, NewArrival
+from ingestd.interfaces import Ledger, NewArrival, Refusal
 from ingestd.pipeline import Pipeline
 from tests.unit.pipeline.rooms import Ears, Rooms, Shelf, Sound, Vault, open_rooms
 
@@ -135,3 +135,51 @@ async def test_an_arrival_that_comes_again_after_a_crash_is_known(tmp_path: Path
         assert not shelf.items
         after = await rooms.reader.balance()
         assert after.closed and (after.payloads, after.sightings) == (before.payloads, 0)
+
+
+async def test_an_archive_that_can_not_be_opened_when_it_comes_again_is_known_too(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+
+        class Dying:
+            def __getattr__(self, name: str) -> object:
+                return getattr(rooms.ledger, name)
+
+            async def accept(self, arrival: NewArrival, **named: object) -> object:
+                ledger: Ledger = rooms.ledger
+                await ledger.accept(arrival, **named)  # type: ignore[arg-type]  # passed through
+                raise ConnectionError("killed")
+
+        class Tired(Sound):
+            left = 1
+
+            async def unpack(self, *arguments: object) -> object:  # type: ignore[override]  # passed through
+                if self.left:
+                    self.left -= 1
+                    return None
+                return await super().unpack(*arguments)  # type: ignore[arg-type]  # passed through
+
+        shelf = Shelf({"batch.zip": BATCH, "b.jpg": b"b"})
+        shelf.groups = [list(shelf.items)]
+        routes = [Route(send="vault:receipt", repeat=Repeat.UPLOAD)]
+        with pytest.raises(ConnectionError):
+            await Pipeline(rooms.flow(Vault(), routes=routes, ledger=Dying()), {shelf.name: shelf}).run(
+                until_idle=SOON
+            )
+        for _ in range(2):
+            shelf.forget_handing_out()
+            flow = rooms.flow(Vault(), routes=routes, normalizer=Tired(rooms.spool))
+            await Pipeline(flow, {shelf.name: shelf}).run(until_idle=SOON)
+        assert not shelf.items
+        assert {r.filename for r in await rooms.reader.find()} == {"taxi.jpg", "lunch.jpg", "b.jpg"}
+        assert len(await rooms.reader.find()) == 3
+        assert (await rooms.reader.balance()).payloads == 4
+
+
+async def test_each_payload_that_was_not_read_is_told_by_its_own_name(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        shelf = Shelf({"in/a.zip": b"ZIP\nx.jpg=x\nempty.jpg=", "in/b.jpg": b"b"})
+        shelf.groups = [list(shelf.items)]
+        shelf.refused = (Refusal(filename="huge.jpg", reason="It is too large."),)
+        pipeline = Pipeline(rooms.flow(Vault(), routes=ROUTES), {shelf.name: shelf})
+        result = await pipeline.run(until_idle=SOON)
+        assert list(result.refused) == ["in/a.zip: huge.jpg: It is too large."]

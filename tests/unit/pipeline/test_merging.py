@@ -129,6 +129,32 @@ async def test_without_a_route_each_is_held_and_goes_by_its_own_path_when_it_is_
         }
 
 
+async def test_what_is_held_together_goes_together_when_a_person_says_where(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        names = ("entries/E1/p2.jpg", "entries/E1/p1.jpg", "x.jpg", "y.pdf")
+        asked, _ = await run(rooms, pages(*names), hold="The sidecar is no JSON.")
+        held = await rooms.reader.find(states={State.HELD})
+        assert asked == [] and sorted(receipt.documents for receipt in held) == [1, 1, 2]
+        both = next(receipt for receipt in held if receipt.documents == 2)
+        assert (both.target, both.reason) == (NO_TARGET, "The sidecar is no JSON.")
+        destined = Destined.parse("vault:entry/E7")
+        assigned = await rooms.ledger.assign(both, destined=destined, account=None, now=now())
+        await rooms.ledger.move(assigned, Event.REQUEUE, now=now())
+        sound = Sound(rooms.spool)
+        await Pipeline(rooms.flow(Vault(), normalizer=sound), {}).run(until_idle=SOON)
+        assert sound.asked == [("p1.jpg", "p2.jpg")]
+        (uploaded,) = await rooms.reader.find(states={State.UPLOADED})
+        assert (uploaded.id, uploaded.slot) == (both.id, "entry/E7")
+
+
+async def test_what_a_sidecar_sends_nowhere_is_held_together(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        to = Destined.parse("gone:entry/E9")
+        await run(rooms, pages("entries/E1/a.jpg", "entries/E1/b.jpg", "c.jpg"), to=to)
+        held = await rooms.reader.find(states={State.HELD})
+        assert sorted(receipt.documents for receipt in held) == [1, 2]
+
+
 async def test_too_many_documents_for_one_image_wait_for_a_person_and_none_is_sent_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ingestd.domain.errors import SLOT_TAKEN
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.routing import Repeat, Route
 from ingestd.domain.states import Event, State
 from ingestd.pipeline import Pipeline
-from ingestd.pipeline.preparation import SLOT_TAKEN
 from tests.unit.pipeline.rooms import Rooms, Shelf, Vault, now, open_rooms
 
 SOON = timedelta(seconds=2)

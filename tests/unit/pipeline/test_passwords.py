@@ -1,5 +1,6 @@
 """Passwords for encrypted PDFs: those of the route before those for everybody, and never told to anybody."""
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -39,8 +40,8 @@ async def run(rooms: Rooms, items: dict[str, bytes], ears: Ears | None = None, *
 
 
 def test_a_password_is_a_line_without_its_end(tmp_path: Path) -> None:
-    path = written(tmp_path / "passwords", "\ufeff first \n\nsecond\r\n   \nGrüße\x0bx\nlast")
-    assert read_passwords(path) == (" first ", "second", "Grüße\x0bx", "last")
+    path = written(tmp_path / "passwords", "\ufeff first \n\nsecond\r\n  \t \nGrüße x\nlast")
+    assert read_passwords(path) == (" first ", "second", "Grüße x", "last")
 
 
 @pytest.mark.parametrize(
@@ -48,8 +49,9 @@ def test_a_password_is_a_line_without_its_end(tmp_path: Path) -> None:
     [
         (None, "does not exist"),
         (b"caf\xe9\n", "UTF-8"),
-        ("x\n" * (MOST_PASSWORDS + 1), "1001 passwords"),
+        ("x\n" * (MOST_PASSWORDS + 1), "201 passwords"),
         ("ok\n" + "x" * 201, "line 2"),
+        *(("ok\ncaf" + odd, "line 2: holds a character") for odd in ("\x0b", "\0", "\t", "\u202e", "\ufeff")),
         (b"\n" * (LARGEST_FILE_BYTES + 1), "too long"),
     ],
 )
@@ -98,6 +100,21 @@ async def test_those_of_the_route_come_first_and_none_twice(tmp_path: Path) -> N
         assert await passwords.for_facts({"path": "x.pdf"}) == ("both", "b")
         written(everybody, "new\n")
         assert await passwords.for_facts({"path": "x.pdf"}) == ("new",), "read whenever it is needed"
+
+
+async def test_all_that_are_tried_together_are_a_small_part_of_a_request(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        lines = ["\n".join(f"{name}{n:03}" + "ü" * 97 for n in range(MOST_PASSWORDS)) for name in "ab"]
+        ann, everybody = (written(tmp_path / name, text) for name, text in zip("ab", lines, strict=True))
+        flow = rooms.flow(
+            Vault(),
+            routes=[Route(send="vault:receipt", passwords_file=ann)],
+            preparation=PreparationSettings(passwords_file=everybody),
+        )
+        passwords = await Passwords(flow).for_facts({"path": "x.pdf"})
+        assert len(passwords) == 200 and all(password.startswith("a") for password in passwords)
+        assert sum(len(password.encode()) for password in passwords) <= 100_000
+        assert len(json.dumps(passwords)) < 250_000
 
 
 async def test_an_encrypted_document_opens_with_the_passwords_of_its_route(tmp_path: Path) -> None:

@@ -230,15 +230,83 @@ async def test_one_hundred_files_are_one_arrival(inbox: Inbox) -> None:
     assert inbox.names() == []
 
 
-async def test_instructions_for_more_files_than_one_arrival_takes_are_not_followed_for_some(
+def too_many(count: int, where: str, most: int) -> str:
+    limit = f"at most {most} can become one receipt. Send fewer, or one PDF."
+    return f"{count} files belong together ({where}); {limit}"
+
+
+async def test_every_part_of_a_group_of_too_many_files_is_held_and_says_how_many_there_are(
+    inbox: Inbox,
+) -> None:
+    for number in range(1, 111):
+        inbox.drop(f"entries/E3/{number}.jpg")
+    first, rest = await arrivals_of(inbox.source())
+    assert (len(first.payloads), len(rest.payloads)) == (100, 10)
+    assert first.hold == rest.hold == too_many(110, "entries/E3", 100)
+    assert inbox.names() == []
+
+
+async def test_instructions_for_more_files_than_one_arrival_takes_are_followed_for_none(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single file is left: alone with the instructions it would be the only image of its slot."""
+    monkeypatch.setattr(judging, "GROUP_FILES", 2)
+    for number in range(1, 4):
+        inbox.drop(f"h_p{number}.jpg")
+    inbox.drop("h.json", b'{"to": "concur:report/1"}')
+    inbox.drop("h_p1.jpg.json", b'{"to": "concur:report/1"}')
+    found = await arrivals_of(inbox.source())
+    assert [paths(arrival) for arrival in found] == [["h_p1.jpg", "h_p2.jpg"], ["h_p3.jpg"]]
+    expected = too_many(3, "h_p1.jpg and others", 2)
+    assert [(arrival.to, arrival.hold) for arrival in found] == [(None, expected)] * 2
+    assert inbox.names() == []
+
+
+async def test_a_group_that_just_fits_waits_for_one_file_more(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "GROUP_FILES", 2)
+    inbox.drop("h_p1.jpg")
+    inbox.drop("h_p2.jpg")
+    source = inbox.source(group_quiet=timedelta(seconds=1.5))
+    arriving = asyncio.create_task(arrivals_of(source))
+    await until(lambda: source.status.settling == 2)
+    await asyncio.sleep(3 * SETTLE_S)
+    inbox.drop("h_p3.jpg")
+    found = await arriving
+    assert [paths(arrival) for arrival in found] == [["h_p1.jpg", "h_p2.jpg"], ["h_p3.jpg"]]
+    assert {arrival.hold for arrival in found} == {too_many(3, "h_p1.jpg and others", 2)}
+
+
+async def test_a_part_of_too_many_files_that_comes_back_is_held_again(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are gone by then, so it is as small as any group."""
+    monkeypatch.setattr(judging, "GROUP_FILES", 2)
+    for number in range(1, 4):
+        inbox.drop(f"h_p{number}.jpg")
+    async with aclosing(inbox.source().arrivals(once=False)) as arrivals:
+        first, rest = await next_of(arrivals), await next_of(arrivals)
+        await rest.acknowledge()
+        inbox.drop("other.jpg")
+        await (await next_of(arrivals)).acknowledge()
+        await first.give_back(anew=True)
+        again = await next_of(arrivals)
+        assert paths(again) == ["h_p1.jpg", "h_p2.jpg"]
+        assert again.hold == first.hold == too_many(3, "h_p1.jpg and others", 2)
+
+
+async def test_too_many_files_are_forgotten_when_the_last_is_gone(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judging, "GROUP_FILES", 2)
     for number in range(1, 4):
         inbox.drop(f"h_p{number}.jpg")
-    inbox.drop("h.json", b'{"to": "concur:report/1"}')
-    first, *_ = await arrivals_of(inbox.source())
-    assert "More than 2 files belong together" in (first.hold or "")
+    source = inbox.source()
+    assert len(await arrivals_of(source)) == 2
+    inbox.drop("h_p1.jpg")
+    (arrival,) = await arrivals_of(source)
+    assert arrival.hold is None
 
 
 async def test_no_group_is_torn_when_more_files_wait_than_can_settle(
@@ -395,13 +463,17 @@ async def test_names_that_are_not_utf_8_survive_a_crash_in_a_group(inbox: Inbox)
     assert inbox.names() == []
 
 
-async def test_a_page_over_the_limit_is_refused_and_the_others_go_on(inbox: Inbox) -> None:
+async def test_a_page_over_the_limit_is_refused_and_the_others_are_held(inbox: Inbox) -> None:
     inbox.drop("entries/E1/1.jpg")
     inbox.drop("entries/E1/2.jpg", JPEG * 100)
     inbox.drop("entries/E1/3.jpg")
     (arrival,) = await arrivals_of(inbox.source(max_size=1000))
     assert paths(arrival) == ["entries/E1/1.jpg", "entries/E1/3.jpg"]
     assert [refusal.filename for refusal in arrival.refused] == ["2.jpg"]
+    assert arrival.hold == (
+        "1 of the 3 files that belong together was not taken ('2.jpg' is larger than this folder takes): "
+        "without it the receipt would not be whole. Make it smaller and drop all of the files again."
+    )
     assert inbox.names() == ["rejected/entries/E1/2.jpg", "rejected/entries/E1/2.jpg.reason.txt"]
 
 
