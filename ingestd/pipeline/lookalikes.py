@@ -18,7 +18,7 @@ from ingestd.domain.retry import later
 from ingestd.interfaces import LedgerReader
 from ingestd.pipeline.flow import Flow
 
-MOST_CANDIDATES = 4
+MOST_CANDIDATES = 2
 """Pictures compared for one receipt. A comparison takes a limited process for about as long as a document."""
 
 NEAR_DUPLICATE = "This shows a receipt that is here already:"
