@@ -154,7 +154,6 @@ class Caution(StrEnum):
     SMALL = "small"  # width, height
     SECOND_PICTURE_LEFT_OUT = "second_picture_left_out"  # frames
     SIGNATURE_LOST = "signature_lost"  # a digital signature does not survive a change
-    PAGES_MISSING = "pages_missing"  # pages, declared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,6 @@ SENTENCES: Mapping[Step | Caution, str] = {
     Caution.SMALL: "The picture has only {width} x {height} pixels and may not be legible.",
     Caution.SECOND_PICTURE_LEFT_OUT: "The file holds {frames} pictures; only the main one is sent.",
     Caution.SIGNATURE_LOST: "It was signed digitally; the signature is not valid for what is sent.",
-    Caution.PAGES_MISSING: "Of its {declared} pages only {pages} could be found.",
 }
 
 
