@@ -41,10 +41,13 @@ class Tables:
 
     @classmethod
     def of(cls, image: JpegImageFile) -> "Tables | None":
-        """None for what can't be written again in the same way (four colours)."""
+        """None for what can't be written again in the same way: four colours, or a table that is missing."""
         if image.layers not in (1, 3):
             return None
-        used = [image.quantization[layer[3]] for layer in image.layer[: 2 if image.layers == 3 else 1]]
+        named = [layer[3] for layer in image.layer[: 2 if image.layers == 3 else 1]]
+        if not image.quantization.keys() >= set(named):
+            return None  # the decoder says of it what there is to be said
+        used = [image.quantization[number] for number in named]
         factors = tuple(factor for layer in image.layer for factor in layer[1:3])
         return cls(
             quantization=[[min(step, 255) for step in table] for table in used],

@@ -25,10 +25,11 @@ FILTERS = 4
 """At most so many one after the other, in one stream."""
 PAGES = 5_000
 """Of a document without another limit."""
+_PACKED_BYTES = 1_000_000_000  # packed streams are no longer than their document, and that is in memory
 _CHUNK_BYTES = 1 << 16
 
 _CONFIGURATION = Configuration(
-    maximum_declared_stream_length=STREAM_BYTES,
+    maximum_declared_stream_length=_PACKED_BYTES,
     array_based_stream_maximum_output_length=STREAM_BYTES,
     zlib_maximum_output_length=STREAM_BYTES,
     lzw_maximum_output_length=STREAM_BYTES,

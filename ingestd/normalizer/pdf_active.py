@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pypdf.generic import ArrayObject, DictionaryObject, IndirectObject, NameObject
 
 from ingestd.normalizer.pdf import forgiving
+from ingestd.normalizer.pdf_values import dictionary
 
 # ISO 32000-2 table 201; everything else (JavaScript, Launch, GoToR, GoToE, SubmitForm, ImportData, Rendition,
 # Movie, Sound, RichMediaExecute …) does something or loads something.
@@ -26,7 +27,7 @@ def remove_active(catalog: DictionaryObject, pages: Sequence[DictionaryObject]) 
     found = [
         _remove(catalog, "/AA", "/AF", "/Collection", "/Requirements"),
         _remove_action(catalog, "/OpenAction"),
-        _remove(_dictionary(catalog.get("/Names")), *_ACTIVE_NAMES),
+        _remove(dictionary(catalog.get("/Names")), *_ACTIVE_NAMES),
         *(_remove_from_page(page) for page in pages),
         *(_remove_action(item, "/A") for item in _outline(catalog)),
     ]
@@ -36,7 +37,7 @@ def remove_active(catalog: DictionaryObject, pages: Sequence[DictionaryObject]) 
 def annotations(page: DictionaryObject) -> list[DictionaryObject]:
     """Of this page, in the order in which they are drawn."""
     array = _array(page.get("/Annots"))
-    found = (_dictionary(item) for item in list.__iter__(array)) if array is not None else ()
+    found = (dictionary(item) for item in list.__iter__(array)) if array is not None else ()
     return [annotation for annotation in found if annotation is not None]
 
 
@@ -46,7 +47,7 @@ def keep_annotations(page: DictionaryObject, kept: Sequence[DictionaryObject]) -
     if array is None:
         return
     identities = {id(annotation) for annotation in kept}
-    rest = ArrayObject(item for item in list.__iter__(array) if id(_dictionary(item)) in identities)
+    rest = ArrayObject(item for item in list.__iter__(array) if id(dictionary(item)) in identities)
     if rest:
         page[NameObject("/Annots")] = rest
     else:
@@ -76,7 +77,7 @@ def _remove(holder: DictionaryObject | None, *names: str) -> bool:
 
 def _remove_action(holder: DictionaryObject, name: str) -> bool:
     """Unless every action of its chain only leads somewhere. An array is a destination."""
-    action = _dictionary(holder.get(name))
+    action = dictionary(holder.get(name))
     if action is None or _is_harmless(action):
         return False
     del holder[name]
@@ -94,7 +95,7 @@ def _is_harmless(action: DictionaryObject) -> bool:
         following = current.get("/Next")
         several = _array(following)
         for item in [following] if several is None else list.__iter__(several):
-            next_action = _dictionary(item)
+            next_action = dictionary(item)
             if next_action is not None:
                 waiting.append(next_action)
     return False
@@ -105,17 +106,12 @@ def _outline(catalog: DictionaryObject) -> Iterator[DictionaryObject]:
     seen: set[int] = set()
     waiting = [catalog.get("/Outlines")]
     while waiting and len(seen) < _OUTLINE_ITEMS:
-        item = _dictionary(waiting.pop())
+        item = dictionary(waiting.pop())
         if item is None or id(item) in seen:
             continue
         seen.add(id(item))
         yield item
         waiting += [item.raw_get(name) for name in ("/Next", "/First") if name in item]
-
-
-def _dictionary(value: object) -> DictionaryObject | None:
-    target = forgiving(value.get_object) if isinstance(value, IndirectObject) else value
-    return target if isinstance(target, DictionaryObject) else None
 
 
 def _array(value: object) -> ArrayObject | None:

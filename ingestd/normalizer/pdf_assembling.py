@@ -6,7 +6,6 @@ or from chance: the same pages give the same bytes.
 """
 
 import hashlib
-import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,12 +26,11 @@ from pypdf.generic import (
 
 from ingestd.normalizer.exchange import Found, Problem
 from ingestd.normalizer.pdf import filters, packed, unpacked
+from ingestd.normalizer.pdf_numbered import Body, with_object_streams, with_table
 
 _OBJECTS = 200_000
 _NESTING = 100
-_GROUP = 100  # objects in one object stream
 _SMALL = 64  # bytes of a stream that are not worth packing
-_HEADER = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
 _INHERITED = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")
 
 _Key = tuple[int, int, int]
@@ -87,7 +85,7 @@ def assemble(
     bodies = writing.bodies()
     while dense is not None and writing.find_twins(bodies):
         bodies = writing.bodies()
-    data = _file(bodies) if dense is None else _file_with_object_streams(bodies)
+    data = with_table(bodies) if dense is None else with_object_streams(bodies)
     return Written(data=data, dangling=writing.dangling)
 
 
@@ -135,13 +133,13 @@ class _Writing:
         self._queue: list[tuple[_Key, PdfObject]] = []
         self.dangling = 0
 
-    def bodies(self) -> list[tuple[bytes, bytes | None]]:
+    def bodies(self) -> list[Body]:
         """For object 1, 2, 3 …: what stands between obj and endobj, and the stream's data apart from it."""
         self._numbers.clear()
         self._queue.clear()
         self.dangling = 0
         self._reference(self._root)
-        bodies: list[tuple[bytes, bytes | None]] = []
+        bodies: list[Body] = []
         while len(bodies) < len(self._queue):
             if len(self._queue) > _OBJECTS:
                 raise Found(Problem.TOO_COMPLEX)
@@ -149,7 +147,7 @@ class _Writing:
             bodies.append(self._body(key, value))
         return bodies
 
-    def find_twins(self, bodies: Sequence[tuple[bytes, bytes | None]]) -> bool:
+    def find_twins(self, bodies: Sequence[Body]) -> bool:
         """Notes which streams are equal to an earlier one; whether there are new ones."""
         first: dict[bytes, _Key] = {}
         found = False
@@ -163,7 +161,7 @@ class _Writing:
                 found = True
         return found
 
-    def _body(self, key: _Key, value: PdfObject) -> tuple[bytes, bytes | None]:
+    def _body(self, key: _Key, value: PdfObject) -> Body:
         if not isinstance(value, StreamObject):
             return self._written(value, 0), None
         if key not in self._packed:
@@ -178,12 +176,18 @@ class _Writing:
             case IndirectObject():
                 return self._reference(value)
             case DictionaryObject():
-                entries = (_name(name) + b" " + self._written(_raw(value, name), depth + 1) for name in value)
+                entries = (
+                    _name(name) + b" " + self._written(_raw(value, name), depth + 1)
+                    for name in value
+                    if "\0" not in name  # no name holds it (ISO 32000-2 section 7.3.5): damage
+                )
                 return b"<<" + b" ".join(entries) + b">>"
             case ArrayObject():
                 return b"[" + b" ".join(self._written(item, depth + 1) for item in _items(value)) + b"]"
             case TextStringObject() | ByteStringObject():
                 return b"<" + value.original_bytes.hex().encode() + b">"
+            case NameObject():
+                return _name(value.replace("\0", ""))
             case PdfObject():
                 buffer = BytesIO()
                 value.write_to_stream(buffer)
@@ -265,79 +269,3 @@ def _name(name: str) -> bytes:
     buffer = BytesIO()
     NameObject(name).write_to_stream(buffer)
     return buffer.getvalue()
-
-
-# --- files --------------------------------------------------------------------------------------------------
-
-
-def _identifier(parts: Iterable[bytes]) -> bytes:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return b"[<%b> <%b>]" % ((digest.hexdigest()[:32].encode(),) * 2)
-
-
-def _file(bodies: Sequence[tuple[bytes, bytes | None]]) -> bytes:
-    """With a cross-reference table (ISO 32000-2 section 7.5.4)."""
-    parts, offsets = _objects_in_place(enumerate(bodies, 1), [_HEADER], len(_HEADER))
-    start = sum(map(len, parts))
-    table = b"".join(b"%010d 00000 n \n" % offsets[number] for number in range(1, len(bodies) + 1))
-    identifier = _identifier(parts)
-    parts.append(b"xref\n0 %d\n0000000000 65535 f \n%b" % (len(bodies) + 1, table))
-    parts.append(
-        b"trailer\n<< /Size %d /Root 1 0 R /ID %b >>\nstartxref\n%d\n%%%%EOF\n"
-        % (len(bodies) + 1, identifier, start)
-    )
-    return b"".join(parts)
-
-
-def _objects_in_place(
-    numbered: Iterable[tuple[int, tuple[bytes, bytes | None]]], parts: list[bytes], position: int
-) -> tuple[list[bytes], dict[int, int]]:
-    offsets: dict[int, int] = {}
-    for number, (content, data) in numbered:
-        offsets[number] = position
-        stream = b"" if data is None else b"\nstream\n%b\nendstream" % data
-        parts.append(b"%d 0 obj\n%b%b\nendobj\n" % (number, content, stream))
-        position += len(parts[-1])
-    return parts, offsets
-
-
-def _file_with_object_streams(bodies: Sequence[tuple[bytes, bytes | None]]) -> bytes:
-    """With objects packed together and a cross-reference stream (sections 7.5.7 and 7.5.8)."""
-    numbered = list(enumerate(bodies, 1))
-    loose = [(number, content) for number, (content, data) in numbered if data is None]
-    groups = [loose[start : start + _GROUP] for start in range(0, len(loose), _GROUP)]
-    entries: dict[int, tuple[int, int, int]] = {0: (0, 0, 65535)}
-    in_place = [(number, body) for number, body in numbered if body[1] is not None]
-    for stream_number, group in enumerate(groups, len(bodies) + 1):
-        in_place.append((stream_number, _object_stream(group)))
-        entries.update((number, (2, stream_number, index)) for index, (number, _) in enumerate(group))
-    parts, offsets = _objects_in_place(in_place, [_HEADER], len(_HEADER))
-    entries.update((number, (1, offset, 0)) for number, offset in offsets.items())
-    start = sum(map(len, parts))
-    own = len(bodies) + len(groups) + 1
-    entries[own] = (1, start, 0)
-    table = zlib.compress(b"".join(struct.pack(">BIH", *entries[number]) for number in range(own + 1)), 9)
-    content = b"<</Type /XRef /Size %d /W [1 4 2] /Root 1 0 R /ID %b /Filter /FlateDecode /Length %d>>" % (
-        own + 1,
-        _identifier(parts),
-        len(table),
-    )
-    parts, _ = _objects_in_place([(own, (content, table))], parts, start)
-    return b"".join([*parts, b"startxref\n%d\n%%%%EOF\n" % start])
-
-
-def _object_stream(group: Sequence[tuple[int, bytes]]) -> tuple[bytes, bytes]:
-    index, position = [], 0
-    for number, content in group:
-        index.append(b"%d %d" % (number, position))
-        position += len(content) + 1
-    head = b" ".join(index) + b"\n"
-    data = zlib.compress(head + b"\n".join(content for _, content in group), 9)
-    entries = b"<</Type /ObjStm /N %d /First %d /Filter /FlateDecode /Length %d>>" % (
-        len(group),
-        len(head),
-        len(data),
-    )
-    return entries, data

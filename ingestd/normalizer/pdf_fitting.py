@@ -5,17 +5,17 @@ Text stays text as long as it can: drawing pages is the last step, and 150 dots 
 
 from collections.abc import Sequence
 
-from PIL import Image
-
 from ingestd.normalizer import rendering
 from ingestd.normalizer.exchange import Found, Noted, Problem, Step
 from ingestd.normalizer.fitting import LADDER, Attempt, Fitted, Rung, climb, lighter, scale_of
 from ingestd.normalizer.pdf import filters, judging, packed, repack
 from ingestd.normalizer.pdf_assembling import Repacked
 from ingestd.normalizer.pdf_parts import Part, written
-from ingestd.normalizer.pdf_pictures import Drawn, decoded, pictures_of, put_back
+from ingestd.normalizer.pdf_pictures import Lighter, put_back
+from ingestd.normalizer.pdf_placing import Drawn, pictures_of
+from ingestd.normalizer.pdf_samples import Samples, decoded, is_plain
 from ingestd.normalizer.pdf_writing import pdf_of
-from ingestd.normalizer.sheets import Bounds, Sheet
+from ingestd.normalizer.sheets import Bounds
 
 FLOOR_DPI = 150
 _DRAWING = (
@@ -23,7 +23,9 @@ _DRAWING = (
     Rung(quality=76, max_dpi=150),
     Rung(quality=66, max_dpi=150, grey=True),
 )
+_LOSSY = frozenset({"/DCTDecode", "/JPXDecode"})
 _KEPT_PIXELS = 20_000_000
+_SHOWN_PIXELS = 100_000_000
 _TOLERANCE = 1.05
 """A rung is tried when its estimate is at most so many limits: a vain try costs as much as a good one."""
 _DOUBT = 1.4
@@ -70,15 +72,15 @@ class _Repacking:
         self._repacked = repacked
         self._bounds = bounds
         with judging():
-            self._pictures = pictures_of([page for part in parts for page in part.pages])
+            self._pictures = _feasible(pictures_of([page for part in parts for page in part.pages]))
         self._originals = [(dict(one.stream), packed(one.stream)) for one in self._pictures]
         self._dense_size = size
         # Sorted by size: the largest, and one of the middle.
         self._samples = [
             self._pictures[index] for index in sorted({0, len(self._pictures) // 2})[: len(self._pictures)]
         ]
-        self._images: dict[int, Image.Image | None] = {}
-        self._sampled: dict[tuple[int, Rung], Sheet | None] = {}
+        self._decodings: dict[int, Samples | None] = {}
+        self._sampled: dict[tuple[int, Rung], Lighter | None] = {}
         self._estimates: dict[Rung, float] = {}
         self._error = 1.0
         self._picture_bytes = sum(one.size for one in self._pictures)
@@ -108,46 +110,56 @@ class _Repacking:
     def _lighten(self, drawn: Drawn, rung: Rung) -> int | None:
         """The percentage of its width that stayed; None for a picture that this rung leaves as it is."""
         key = (id(drawn), rung)
-        sheet = self._sampled[key] if key in self._sampled else self._sheet(drawn, rung)
-        if sheet is None:
+        made = self._sampled[key] if key in self._sampled else self._lighter(drawn, rung)
+        if made is None:
             return None
-        put_back(drawn, sheet)
+        put_back(drawn.stream, made)
         return round(100 * scale_of(drawn.width, drawn.height, rung, drawn.dpi))
 
-    def _sheet(self, drawn: Drawn, rung: Rung) -> Sheet | None:
+    def _lighter(self, drawn: Drawn, rung: Rung) -> Lighter | None:
         """Lighter than the picture is, and on a rung without loss without loss."""
         with judging():
-            if rung.quality is None and "/DCTDecode" in filters(drawn.stream):
+            if rung.quality is None and _LOSSY.intersection(filters(drawn.stream)):
                 return None
-            image = self._decoded(drawn)
-        sheet = None if image is None else lighter(image, rung, dpi=drawn.dpi)
-        if sheet is None or (rung.quality is None and sheet.encoding == "jpeg"):
+            samples = self._decoded(drawn)
+        if samples is None:
             return None
-        return sheet if len(sheet.data) < drawn.size else None
+        sheet = lighter(samples.image, rung, dpi=drawn.dpi)
+        if rung.quality is None and sheet.encoding == "jpeg":
+            return None
+        return Lighter(sheet=sheet, space=samples.space) if len(sheet.data) < drawn.size else None
 
-    def _decoded(self, drawn: Drawn) -> Image.Image | None:
+    def _decoded(self, drawn: Drawn) -> Samples | None:
         """Samples are asked for on every rung: they stay decoded, within bounds."""
-        if id(drawn) in self._images:
-            return self._images[id(drawn)]
-        image = decoded(drawn, max_pixels=self._bounds.max_pixels)
+        if id(drawn) in self._decodings:
+            return self._decodings[id(drawn)]
+        samples = decoded(drawn, max_pixels=self._bounds.max_pixels)
         if drawn in self._samples and drawn.width * drawn.height <= _KEPT_PIXELS:
-            self._images[id(drawn)] = image
-        return image
+            self._decodings[id(drawn)] = samples
+        return samples
 
     def _estimate(self, rung: Rung) -> float:
         """In bytes, as if all pictures shrank like the samples."""
         if rung not in self._estimates:
-            sheets = {(id(drawn), rung): self._sheet(drawn, rung) for drawn in self._samples}
-            self._sampled |= sheets
+            made = {(id(drawn), rung): self._lighter(drawn, rung) for drawn in self._samples}
+            self._sampled |= made
             before = sum(drawn.size for drawn in self._samples)
-            pairs = zip(self._samples, sheets.values(), strict=True)
-            after = sum(drawn.size if sheet is None else len(sheet.data) for drawn, sheet in pairs)
+            pairs = zip(self._samples, made.values(), strict=True)
+            after = sum(drawn.size if one is None else len(one.sheet.data) for drawn, one in pairs)
             self._estimates[rung] = self._dense_size - self._picture_bytes * (1 - after / before)
         return self._estimates[rung]
 
     def _restore(self) -> None:
         for drawn, (entries, data) in zip(self._pictures, self._originals, strict=True):
             repack(drawn.stream, entries, data)
+
+
+def _feasible(pictures: list[Drawn]) -> list[Drawn]:
+    """Without those that PDFium would have to decode, where together they are too many: on each rung."""
+    shown = [one for one in pictures if not is_plain(one.stream)]
+    if sum(one.width * one.height for one in shown) <= _SHOWN_PIXELS:
+        return pictures
+    return [one for one in pictures if one not in shown]
 
 
 class _Drawing:

@@ -107,8 +107,11 @@ def _old_trees(parts: Sequence[Part]) -> dict[tuple[int, int, int], PdfObject]:
 
 
 def _layers_of(parts: Sequence[Part]) -> dict[str, PdfObject]:
-    """Which layers exist and are off (ISO 32000-2 section 8.11.4): what was hidden stays hidden."""
-    groups, hidden = ArrayObject(), ArrayObject()
+    """Which layers exist and are off (ISO 32000-2 section 8.11.4): what was hidden stays hidden.
+
+    `/AS`: which are switched when the document is shown or printed.
+    """
+    groups, hidden, switched = ArrayObject(), ArrayObject(), ArrayObject()
     for part in parts:
         layers = resolved(part.catalog.get("/OCProperties"))
         if not isinstance(layers, DictionaryObject):
@@ -120,9 +123,10 @@ def _layers_of(parts: Sequence[Part]) -> dict[str, PdfObject]:
             shown = _items(default.get("/ON"))
             off = [group for group in own if group not in shown]
             hidden += off if default.get("/BaseState") == "/OFF" else _items(default.get("/OFF"))
+            switched += _items(default.get("/AS"))
     if not groups:
         return {}
-    configuration = DictionaryObject({NameObject("/OFF"): hidden})
+    configuration = DictionaryObject({NameObject("/OFF"): hidden, NameObject("/AS"): switched})
     layers = DictionaryObject({NameObject("/OCGs"): groups, NameObject("/D"): configuration})
     return {"/OCProperties": layers}
 

@@ -57,11 +57,11 @@ WORDS: Mapping[Problem, tuple[str, str]] = {
         _SEND_AGAIN,
     ),
     Problem.ENCRYPTED: (
-        "The {what} is protected by a password, and the expense system takes none that is.",
+        "The {what} is protected by a password, and the expense system takes no protected files.",
         "Remove the password: open it, print it to a new PDF (Print, then Save as PDF) and send that one.",
     ),
     Problem.LOCKED_FOREVER: (
-        "The {what} is encrypted for certain people, or in a way nobody here knows.",
+        "The {what} is encrypted so that only certain people can open it, or in an unusual way.",
         _PRINT_TO_PDF,
     ),
     Problem.NO_PAGES: ("The {what} has no pages.", _SEND_AGAIN),
@@ -74,7 +74,7 @@ WORDS: Mapping[Problem, tuple[str, str]] = {
         "Scan it at a lower resolution (200 dpi is plenty) or send a smaller copy of the photo.",
     ),
     Problem.TOO_COMPLEX: (
-        "The {what} unpacks to far more than any receipt needs.",
+        "The {what} holds far more than any receipt needs once it is opened; it may be damaged.",
         "Print it to a new PDF, or take a photo of the receipt, and send that.",
     ),
     Problem.ANIMATED: (
@@ -122,8 +122,14 @@ WORDS: Mapping[Problem, tuple[str, str]] = {
 
 _TRIED = (
     "The {what} is protected by a password, and none of the {tried} known passwords opens it.",
-    "Remove the password (open it, print it to a new PDF) and send that one; or have the password added to "
-    "the passwords_file, and the receipt tried again.",
+    "Remove the password (open it, print it to a new PDF) and send that one; or ask whoever looks after "
+    "ingestd to add the password to the passwords_file, so that it is known, and to try the receipt again.",
+)
+_UNSHOWN_VALUE = (
+    "Page {page} of the {what} is a form, and what was filled into one of its fields can't be shown: the "
+    "form brings no font for these letters (Chinese, Greek, Cyrillic …), so the field would be sent empty.",
+    "Open it in the program that it was filled in with, print it to a new PDF (Print, then Save as PDF) and "
+    "send that one.",
 )
 
 
@@ -201,7 +207,7 @@ def inspection_died(document: Document, kind: Literal["wall", "cpu", "memory", "
         case "memory":
             reason = "Reading the file took too much memory; it is damaged or far too large when opened."
         case "crash":
-            reason = "The file could not be read: it is so damaged that the reader broke down on it."
+            reason = "The file could not be read: it is so damaged that the program reading it broke down."
         case _:
             assert_never(kind)
     return InvalidDocument(
@@ -216,6 +222,8 @@ def _worded(finding: Finding, what: str) -> tuple[str, str]:
     words = WORDS[finding.problem]
     if finding.problem is Problem.ENCRYPTED and finding.numbers.get("tried"):
         words = _TRIED
+    if finding.problem is Problem.FORM and "page" in finding.numbers:
+        words = _UNSHOWN_VALUE
     if what == _FORMATS[sniff.ZIP] and words[1] in (_SEND_AGAIN, WORDS[Problem.UNSUPPORTED][1]):
         words = (words[0], _ONE_BY_ONE)
     names = ", ".join(f"“{name}”" for name in finding.names[:NAMES])

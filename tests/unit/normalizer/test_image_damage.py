@@ -16,6 +16,8 @@ from ingestd.normalizer.exchange import Level, Problem
 from tests.unit.normalizer.preparing import JPEG, PNG, finding, problem
 from tests.unit.normalizer.samples_of_pictures import (
     every_format,
+    exif,
+    lying,
     page,
     photo,
     png_of_chunks,
@@ -27,6 +29,23 @@ BOTH = pytest.mark.parametrize("level", ["light", "full"])
 FORMATS = every_format()
 TIFF, GIF, WEBP, BMP = "image/tiff", "image/gif", "image/webp", "image/bmp"
 MAX_PIXELS = 100_000_000
+
+# --- what is missing ----------------------------------------------------------------------------------------
+
+
+def test_a_jpeg_to_be_turned_that_lacks_a_quantization_table_is_damaged() -> None:
+    whole = saved(lying(photo(), 6), "JPEG", exif=exif(6))
+    assert problem(without_tables(whole), JPEG) is Problem.CORRUPT
+
+
+def without_tables(jpeg: bytes) -> bytes:
+    """Every table is given a number that no component asks for (ITU-T T.81 section B.2.4.1)."""
+    changed, position = bytearray(jpeg), jpeg.find(b"\xff\xdb")
+    while position >= 0:
+        changed[position + 4] = changed[position + 4] & 0xF0 | 3
+        position = jpeg.find(b"\xff\xdb", position + 2)
+    return bytes(changed)
+
 
 # --- cut off -----------------------------------------------------------------------------------------------
 

@@ -1,8 +1,11 @@
 """Forms: what a person filled in is part of the page, in every reader."""
 
 import pytest
+from PIL import ImageChops
 
-from ingestd.normalizer.exchange import Caution, Found, Problem, Step
+from ingestd import samples, sniff
+from ingestd.normalizer import documents
+from ingestd.normalizer.exchange import Caution, Finding, Found, Problem, Step
 from tests.unit.normalizer.pdf_making import bounds, drawn, ink_in, pdf, prepared, stream, text_of
 
 KIDS = b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>"
@@ -107,7 +110,7 @@ def test_a_value_that_no_standard_font_can_show_is_refused_unless_the_form_shows
     value = b"<" + "\ufeff領収書".encode("utf-16-be").hex().encode() + b">"
     with pytest.raises(Found) as found:
         prepared(form(text_field(value), form_entries=NEED_APPEARANCES))
-    assert found.value.finding.problem is Problem.FORM
+    assert found.value.finding == Finding(problem=Problem.FORM, numbers={"page": 1})
     look = stream(
         b"BT /F 12 Tf 2 5 Td (shown) Tj ET",
         b"/Type /XObject /Subtype /Form /BBox [0 0 160 20] "
@@ -116,6 +119,38 @@ def test_a_value_that_no_standard_font_can_show_is_refused_unless_the_form_shows
     field = text_field(value, b"/AP << /N 7 0 R >>")
     _, result = prepared(form(field, form_entries=NEED_APPEARANCES, more=(look,)))
     assert text_of(result).strip() == "shown"
+
+
+CMAP = b"""/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /U def /CMapType 2 def
+1 begincodespacerange <00> <FF> endcodespacerange
+3 beginbfchar <61> <9818> <62> <53CE> <63> <66F8> endbfchar
+endcmap CMapName currentdict /CMap defineresource pop end end"""
+
+
+@pytest.mark.parametrize("form_entries", [NEED_APPEARANCES, b""], ids=["out of date", "up to date"])
+def test_letters_of_any_script_stay_as_the_program_drew_them_that_they_were_filled_in_with(
+    form_entries: bytes,
+) -> None:
+    glyph = b"<< /Length 30 >>\nstream\n700 0 d0 0 0 600 700 re f     \nendstream"
+    font = (
+        b"<< /Type /Font /Subtype /Type3 /FontBBox [0 0 700 700] /FontMatrix [0.001 0 0 0.001 0 0] "
+        b"/CharProcs << /a 9 0 R /b 9 0 R /c 9 0 R >> /FirstChar 97 /LastChar 99 /Widths [700 700 700] "
+        b"/Encoding << /Type /Encoding /Differences [97 /a /b /c] >> /ToUnicode 10 0 R >>"
+    )
+    look = stream(
+        b"/Tx BMC q BT /F 12 Tf 2 5 Td (abc) Tj ET Q EMC",
+        b"/Type /XObject /Subtype /Form /BBox [0 0 160 20] /Resources << /Font << /F 8 0 R >> >>",
+    )
+    value = b"<" + "\ufeff領収書".encode("utf-16-be").hex().encode() + b">"
+    field = text_field(value, b"/AP << /N 7 0 R >>")
+    document = form(field, form_entries=form_entries, more=(look, font, glyph, stream(CMAP)))
+    draft, result = prepared(document)
+    assert [step.what for step in draft.steps] == [Step.FORM_FLATTENED]
+    assert_flat(result)
+    assert text_of(result).strip() == "領収書"
+    as_filled_in = form(field, more=(look, font, glyph, stream(CMAP)))
+    assert ImageChops.difference(drawn(as_filled_in), drawn(result)).getbbox() is None
+    assert ink_in(drawn(result), FIELD_BOX) > 100
 
 
 def test_a_long_value_is_made_smaller_and_not_cut_off() -> None:
@@ -211,6 +246,22 @@ def test_the_pages_own_content_can_not_move_the_values() -> None:
     content = b"0.1 0 0 0.1 500 500 cm q q 1 0 0 1 9 9 cm"
     _, result = prepared(form(text_field(b"(42.50)"), content=content))
     assert ink_in(drawn(result), FIELD_BOX) > 50
+
+
+@pytest.mark.parametrize(("state", "shown"), [(b"/OFF", False), (b"/ON", True)])
+def test_a_field_on_a_layer_that_is_switched_off_stays_out_of_sight(state: bytes, shown: bool) -> None:
+    document = form(
+        text_field(b"(42.50)", b"/OC 7 0 R"),
+        catalog_entries=b"/OCProperties << /OCGs [7 0 R] /D << %b [7 0 R] >> >>" % state,
+        more=(b"<< /Type /OCG /Name (remarks) >>",),
+    )
+    for result in (
+        prepared(document)[1],
+        documents.merge([(sniff.PDF, samples.small_pdf(1)), (sniff.PDF, document)], bounds()).data,
+    ):
+        assert result is not None
+        page = drawn(result, page=result.count(b"/Type /Page "))
+        assert (ink_in(page, FIELD_BOX) > 50) == shown
 
 
 def test_links_and_the_pages_rotation_stay() -> None:

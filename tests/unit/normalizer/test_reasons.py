@@ -73,11 +73,21 @@ def test_a_finding_says_what_is_wrong_and_what_to_do(problem: Problem) -> None:
             "still be read has 10.1 MB.",  # never "10 MB of 10 MB"
             "lower resolution",
         ),
-        (Finding(problem=Problem.ENCRYPTED), "protected by a password", "Remove the password"),
+        (
+            Finding(problem=Problem.ENCRYPTED),
+            "protected by a password, and the expense system takes no protected files",
+            "Remove the password",
+        ),
         (
             Finding(problem=Problem.ENCRYPTED, numbers={"tried": 2}),
             "none of the 2 known passwords opens it",
             "passwords_file",
+        ),
+        (Finding(problem=Problem.FORM), "only Adobe Reader can show", "print it to a new PDF"),
+        (
+            Finding(problem=Problem.FORM, numbers={"page": 3}),
+            "Page 3 of the PDF is a form, and what was filled into one of its fields can't be shown",
+            "the program that it was filled in with, print it to a new PDF",
         ),
         (
             Finding(problem=Problem.TOO_MANY_PIXELS, numbers={**NUMBERS, "limit": 100_000_000}),
