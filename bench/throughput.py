@@ -2,7 +2,8 @@
 
     python bench/throughput.py                      2,000 receipts of about 60 KB, three rounds
     python bench/throughput.py --count 10000 --small --rounds 1
-    python bench/throughput.py --mixed --rounds 1   1,000 receipts as people send them, a part from phones
+    python bench/throughput.py --mixed              1,000 receipts as people send them, a part from phones
+    python bench/throughput.py --mixed --stages     what preparing them costs, by stage; nothing is sent
 
 Both send the same files, eight in flight, to the same sink on this machine, in turn; times are those of whole
 processes. ingestd reads, decodes and fsyncs each file, commits six transitions for it and moves it to
@@ -22,6 +23,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import stages
 
 from ingestd import samples
 
@@ -56,26 +59,36 @@ class Figures:
 def main() -> None:
     options = _options()
     work = Path(tempfile.mkdtemp(prefix="ingestd-bench-", dir=options.directory))
+    try:
+        corpus = _drawn(work / "corpus", options)
+        if options.stages:
+            stages.tell(corpus, options.inspect, _say)
+        else:
+            _race(corpus, work, options)
+    finally:
+        shutil.rmtree(work)
+
+
+def _drawn(corpus: Path, options: argparse.Namespace) -> Path:
+    if options.mixed:
+        mixed_corpus(corpus, options.count)
+    else:
+        _corpus(corpus, options.count, small=options.small)
+    size = sum(path.stat().st_size for path in corpus.iterdir())
+    _say(f"{options.count} receipts, {size / options.count / 1000:.0f} KB each, inspect={options.inspect}")
+    return corpus
+
+
+def _race(corpus: Path, work: Path, options: argparse.Namespace) -> None:
     sink = subprocess.Popen([sys.executable, HERE / "sink.py"], stdout=subprocess.PIPE, text=True)
     try:
         assert sink.stdout is not None
         port = int(sink.stdout.readline())
-        corpus = work / "corpus"
-        if options.mixed:
-            options.count = options.count or 1000
-            mixed_corpus(corpus, options.count)
-        else:
-            options.count = options.count or 2000
-            _corpus(corpus, options.count, small=options.small)
-        size = sum(path.stat().st_size for path in corpus.iterdir())
-        _say(
-            f"{options.count} receipts, {size / options.count / 1000:.0f} KB each, inspect={options.inspect}"
-        )
         rival: list[Figures] = []
         ours: list[Figures] = []
         for number in range(options.rounds):
             rival.append(_bare_loop(port, corpus))
-            ours.append(_ingestd(port, corpus, work / f"round{number}", options.inspect))
+            ours.append(_ingestd(port, corpus, work / f"round{number}", options))
             _tell(f"round {number + 1}", options.count, rival[-1:], ours[-1:])
         _tell("median", options.count, rival, ours)
     finally:
@@ -83,7 +96,6 @@ def main() -> None:
         sink.wait()
         if sink.stdout is not None:
             sink.stdout.close()
-        shutil.rmtree(work)
 
 
 def _options() -> argparse.Namespace:
@@ -91,18 +103,29 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, help="receipts; default: 2000, of a mixed corpus 1000")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, help="default: 3, of a mixed corpus 1")
     parser.add_argument("--small", action="store_true", help="receipts of a few hundred bytes")
     parser.add_argument(
         "--mixed",
         action="store_true",
         help="60 %% JPEG, 20 %% PDF, 10 %% PNG, 5 %% HEIC, 5 %% TIFF; a part of them of several megapixels",
     )
+    parser.add_argument(
+        "--stages",
+        action="store_true",
+        help="prepare the receipts in this process and tell the time by stage",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=15, help="a round that takes the daemon longer is given up"
+    )
     parser.add_argument("--inspect", choices=("light", "full"), default="full")
     parser.add_argument(
         "--directory", type=Path, default=None, help="where to work; default: the temporary one"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.count = options.count or (1000 if options.mixed else 2000)
+    options.rounds = options.rounds or (1 if options.mixed else 3)
+    return options
 
 
 def _corpus(folder: Path, count: int, *, small: bool) -> Path:
@@ -162,12 +185,12 @@ def _bare_loop(port: int, corpus: Path) -> Figures:
     return Figures(time.perf_counter() - started)
 
 
-def _ingestd(port: int, corpus: Path, place: Path, inspect: str) -> Figures:
+def _ingestd(port: int, corpus: Path, place: Path, options: argparse.Namespace) -> Figures:
     place.mkdir()
     shutil.copytree(corpus, place / "inbox")
     (place / "token").write_text("bench")
     (place / "token").chmod(0o600)
-    (place / "ingestd.toml").write_text(CONFIGURATION.format(port=port, inspect=inspect))
+    (place / "ingestd.toml").write_text(CONFIGURATION.format(port=port, inspect=options.inspect))
     time.sleep(0.1)
     started = time.perf_counter()
     command = [
@@ -182,7 +205,12 @@ def _ingestd(port: int, corpus: Path, place: Path, inspect: str) -> Figures:
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=HERE.parent)
     peak = _Peak(process.pid)
-    code = process.wait()
+    try:
+        code = process.wait(60 * options.minutes)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+        raise SystemExit(f"given up after {options.minutes:g} minutes: {_books(place)}") from None
     figures = Figures(time.perf_counter() - started, peak.resident_mb, peak.open_files)
     assert code == 0, (place / "log").read_text()[-2000:]
     _judge(place, len(list(corpus.iterdir())))
@@ -190,9 +218,16 @@ def _ingestd(port: int, corpus: Path, place: Path, inspect: str) -> Figures:
 
 
 def _judge(place: Path, count: int) -> None:
-    command = [sys.executable, "-m", "ingestd", "balance", "--json", "--config", str(place / "ingestd.toml")]
-    books = json.loads(subprocess.run(command, check=True, capture_output=True, cwd=HERE.parent).stdout)
+    books = _books(place)
     assert books["closed"] and books["uploaded"] == count, books
+
+
+def _books(place: Path) -> dict[str, object]:
+    command = [sys.executable, "-m", "ingestd", "balance", "--json", "--config", str(place / "ingestd.toml")]
+    books: dict[str, object] = json.loads(
+        subprocess.run(command, check=True, capture_output=True, cwd=HERE.parent).stdout
+    )
+    return books
 
 
 class _Peak:

@@ -4,6 +4,7 @@ The second step moves patches of several letters by a few pixels and smooths tha
 that it follows paper, and can't turn one letter into another.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -54,17 +55,17 @@ def features_of(plane: Plane, corners: Quad | None) -> Features:
     """The clearest of the paper, and fewer of what it lies on."""
     small = smaller(plane, _FEATURE_SIDE)
     factor = np.array([plane.shape[1] / small.shape[1], plane.shape[0] / small.shape[0]], np.float32)
-    zone = _zones(small.shape, None if corners is None else corners / factor)
+    zone = zones(small.shape, None if corners is None else corners / factor)
     sift = cv2.SIFT.create(contrastThreshold=0.03)
     found = sorted(sift.detect(small), key=lambda point: (-point.response, point.pt))
-    on = [point for point in found if zone[_pixel(point, zone.shape)] == _ON][:_FEATURES]
-    off = [point for point in found if zone[_pixel(point, zone.shape)] == _OFF][:_FEATURES_BEYOND]
+    on = [point for point in found if zone[pixel(point, zone.shape)] == ON][:_FEATURES]
+    off = [point for point in found if zone[pixel(point, zone.shape)] == OFF][:_FEATURES_BEYOND]
     keypoints, computed = sift.compute(small, [*on, *off])
     descriptors = cast("npt.NDArray[Any] | None", computed)  # None without a point, whatever the stubs say
     if descriptors is None:
         return NO_FEATURES
     points = np.array([point.pt for point in keypoints], np.float32)
-    on_paper = np.array([zone[_pixel(point, zone.shape)] == _ON for point in keypoints], np.bool_)
+    on_paper = np.array([zone[pixel(point, zone.shape)] == ON for point in keypoints], np.bool_)
     rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(1, keepdims=True), 1e-6))
     return Features((points + 0.5) * factor - 0.5, np.asarray(rooted, np.float32), on_paper)
 
@@ -96,21 +97,21 @@ def find_plan(first: Features, second: Features, *, shape: tuple[int, int]) -> P
     return Plan(matrix, beyond=int(agreeing.sum()) >= _BEYOND)
 
 
-_OFF, _EDGE, _ON = 0, 1, 2
+OFF, EDGE, ON = 0, 1, 2
 
 
-def _zones(shape: tuple[int, ...], corners: Quad | None) -> Plane:
+def zones(shape: tuple[int, ...], corners: Quad | None) -> Plane:
     """On the paper, clearly off it, or at its edge, whose own corners agree with any paper's."""
     if corners is None:
-        return np.full(shape, _ON, np.uint8)
-    zones = np.full(shape, _OFF, np.uint8)
+        return np.full(shape, ON, np.uint8)
+    zoned = np.full(shape, OFF, np.uint8)
     middle = corners.mean(0)
-    for growth, zone in ((1.08, _EDGE), (1.0, _ON)):
-        cv2.fillConvexPoly(zones, np.round(middle + (corners - middle) * growth).astype(np.int32), (zone,))
-    return zones
+    for growth, zone in ((1.08, EDGE), (1.0, ON)):
+        cv2.fillConvexPoly(zoned, np.round(middle + (corners - middle) * growth).astype(np.int32), (zone,))
+    return zoned
 
 
-def _pixel(point: cv2.KeyPoint, shape: tuple[int, ...]) -> tuple[int, int]:
+def pixel(point: cv2.KeyPoint, shape: tuple[int, ...]) -> tuple[int, int]:
     x, y = point.pt
     return min(round(y), shape[0] - 1), min(round(x), shape[1] - 1)
 
@@ -147,23 +148,23 @@ def _matches(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[n
     return np.column_stack([chosen, best[chosen]])
 
 
-def follow_paper(fixed: Ink, moving: Ink) -> Ink | None:
-    """The moving ink, patch by patch where the fixed ink is. None: too few patches find their like."""
-    half = (max(1, fixed.shape[1] // 2), max(1, fixed.shape[0] // 2))
-    coarse = _shifts(
-        *(cv2.resize(ink, half, interpolation=cv2.INTER_AREA) for ink in (fixed, moving)),
-        patch=_WIDE_PATCH,
-        reach=_WIDE_REACH,
-    )
-    if coarse is None:
+def follow_paper(fixed: Ink, moving: Ink, *, closely: bool = True) -> Ink | None:
+    """The moving ink, patch by patch where the fixed ink is. None: too few patches find their like.
+
+    First at half the size. Not `closely`: only there, which is enough for low letters.
+    """
+    size = fixed.shape[::-1]
+    half = (max(1, size[0] // 2), max(1, size[1] // 2))
+    small, other = (cv2.resize(ink, half, interpolation=cv2.INTER_AREA) for ink in (fixed, moving))
+    wide = _shifts(small, other, patch=_WIDE_PATCH, reach=_WIDE_REACH)
+    if wide is None:
         return None
-    factors = (fixed.shape[1] / half[0], fixed.shape[0] / half[1])
-    across, down = (
-        cv2.resize(shift * factor, fixed.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        for shift, factor in zip(coarse, factors, strict=True)
-    )
-    fine = _shifts(fixed, _moved(moving, across, down), patch=_CLOSE_PATCH, reach=_CLOSE_REACH)
-    return None if fine is None else _moved(moving, across + fine[0], down + fine[1])
+    if not closely:
+        near = _shifts(small, _moved(other, *wide), patch=_CLOSE_PATCH // 2, reach=_CLOSE_REACH // 2)
+        return None if near is None else _moved(moving, *_enlarged(np.add(wide, near), size))
+    across, down = _enlarged(wide, size)
+    close = _shifts(fixed, _moved(moving, across, down), patch=_CLOSE_PATCH, reach=_CLOSE_REACH)
+    return None if close is None else _moved(moving, across + close[0], down + close[1])
 
 
 _WIDE_PATCH: Final = 60
@@ -171,6 +172,15 @@ _WIDE_REACH: Final = 11
 """In pixels of half the size."""
 _CLOSE_PATCH: Final = 72
 _CLOSE_REACH: Final = 6
+
+
+def _enlarged(shifts: Sequence[Ink] | npt.NDArray[Any], size: tuple[int, ...]) -> tuple[Ink, Ink]:
+    """For a picture of another size, given as width and height."""
+    across, down = (
+        cv2.resize(shift * (side / part), size, interpolation=cv2.INTER_LINEAR)
+        for shift, side, part in zip(shifts, size, shifts[0].shape[::-1], strict=True)
+    )
+    return across, down
 
 
 def _moved(ink: Ink, across: Ink, down: Ink) -> Ink:

@@ -4,7 +4,6 @@ A sound PDF that needs nothing passes byte for byte. Everything else is read by 
 and written anew; PDFium draws what is to be looked at, after pypdf has judged the structure.
 """
 
-import gc
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -22,10 +21,14 @@ from ingestd.normalizer.pdf_parts import Part, check_pages, cleaned, part_of, wr
 from ingestd.normalizer.pdf_picture import picture_of
 from ingestd.normalizer.pdf_portfolio import MAX_DEPTH, Embedded, members_of, refuse_others
 from ingestd.normalizer.pdf_writing import pdf_of
-from ingestd.normalizer.sheets import VIEW_PIXELS, Bounds, Draft
+from ingestd.normalizer.sheets import Bounds, Draft
 
 VIEWS = 3
 """So many of the first pages are looked at."""
+_VIEW_SHORT_SIDE = 750
+"""Pixels: A4 at 90 dpi, where small print still shows. A larger view costs as much again to draw, and only a
+scan can be blurred: it must be so by a third more than a picture of its own before that is said.
+"""
 _VIEW_PIXELS_AT_MOST = 12_000_000
 _CHECKED_SIDE = 300
 """Pixels of the longer side at which a line of text is still no even white."""
@@ -68,22 +71,20 @@ def warm_up() -> None:
     sound = samples.small_pdf(0)
     locked = samples.encrypted_pdf(password="x")  # noqa: S106 - a sample
     prepare_pdf(sound, _WARM_UP)
-    prepare_pdf(locked, _WARM_UP)
-    tight = replace(_WARM_UP, max_bytes=1)
-    for bounds in (_WARM_UP, tight):
-        try:
-            merge([(sniff.PDF, sound), (sniff.JPEG, samples.small_jpeg(0)), (sniff.PDF, locked)], bounds)
-        except Found as found:
-            if found.finding.problem is not Problem.TOO_LARGE:
-                raise
-    gc.collect()
+    documents = [(sniff.PDF, sound), (sniff.JPEG, samples.small_jpeg(0))]
+    merge([*documents, (sniff.PDF, locked)], _WARM_UP)
+    try:
+        merge(documents, replace(_WARM_UP, max_bytes=1))
+    except Found as found:
+        if found.finding.problem is not Problem.TOO_LARGE:
+            raise
 
 
 _WARM_UP = Bounds(
     types=frozenset({sniff.PDF}),
     max_bytes=1 << 20,
     max_pages=10,
-    max_pixels=1 << 22,
+    max_pixels=1 << 18,
     level="full",
     strip_location=True,
     passwords=("x",),
@@ -181,4 +182,4 @@ def _views(data: bytes, bounds: Bounds) -> Sequence[Image.Image]:
     if bounds.level != "full":
         return ()
     max_pixels = min(bounds.max_pixels, _VIEW_PIXELS_AT_MOST)
-    return rendering.render_pages(data, VIEWS, short_side=VIEW_PIXELS, max_pixels=max_pixels)
+    return rendering.render_pages(data, VIEWS, short_side=_VIEW_SHORT_SIDE, max_pixels=max_pixels)

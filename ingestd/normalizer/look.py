@@ -5,6 +5,7 @@ The same pixels give the same answer.
 """
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ingestd.domain.likeness import FINGERPRINT_DIGITS
+from ingestd.normalizer import opencv
 from ingestd.normalizer.exchange import Caution, Noted
 from ingestd.normalizer.paper import (
     Ink,
@@ -23,12 +25,10 @@ from ingestd.normalizer.paper import (
     find_paper,
     flattened,
     frame_of,
-    ink_of,
-    plane_of,
     quantile,
     reduced,
+    roughly_ink_of,
     skew_of,
-    smaller,
     turned,
 )
 
@@ -61,7 +61,9 @@ def look_at(views: Sequence[Image.Image]) -> Look:
     """Looks at upright RGB or L pictures of the first pages, in order. Pages count from 1 in the cautions."""
     if not views:
         return Look(fingerprint=None, thumbnail=None, cautions=[], blank=False)
-    pages = [_page(view) for view in views]
+    # Pillow hands its samples out at a price: once for each view.
+    samples = [np.asarray(view if view.mode in ("L", "RGB") else view.convert("RGB")) for view in views]
+    pages = [_page(array) for array in samples]
     blank = [_is_blank(page) for page in pages]
     cautions = []
     for number, (view, page) in enumerate(zip(views, pages, strict=True), start=1):
@@ -74,7 +76,7 @@ def look_at(views: Sequence[Image.Image]) -> Look:
             cautions.append(Noted(what=Caution.BLURRED, numbers={"page": number}))
     return Look(
         fingerprint=None if blank[0] else fingerprint_of(pages[0]),
-        thumbnail=_thumbnail(views[0]),
+        thumbnail=_thumbnail(samples[0]),
         cautions=cautions,
         blank=all(blank),
         tiny=all(max(view.size) < TINY_SIDE for view in views),
@@ -83,8 +85,7 @@ def look_at(views: Sequence[Image.Image]) -> Look:
 
 def warm_up() -> None:
     """Looks at one drawn page, so that nothing is left to be loaded."""
-    cv2.setNumThreads(1)
-    cv2.ocl.setUseOpenCL(False)
+    opencv.tame()
     canvas = np.full((300, 200), 250, np.uint8)
     for y in range(30, 280, 25):
         cv2.putText(canvas, "Total 12,50", (20, y), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 20, 1)
@@ -96,7 +97,10 @@ def warm_up() -> None:
 # --- the page as it is judged -------------------------------------------------------------------------------
 
 _SHEET_LONG: Final = 640
-"""Where ink lies can be told at about this size. Only blur is judged at the view's, and only in places."""
+_SHEET_SHORT: Final = 350
+"""Where ink lies can be told at about this size, the smaller of the two. Only blur is judged at the view's,
+and only in places.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +111,34 @@ class _Page:
     ink: Ink  # of the sheet
 
 
-def _page(view: Image.Image) -> _Page:
-    plane = plane_of(view, long_side=_VIEW_LONG)
-    plane = smaller(plane, max(1, round(max(plane.shape) * min(1.0, _VIEW_SHORT / min(plane.shape)))))
-    times = max(1, round(max(plane.shape) / _SHEET_LONG))
+def _page(samples: npt.NDArray[Any]) -> _Page:
+    plane = _judged_at(cv2.cvtColor(samples, cv2.COLOR_RGB2GRAY) if samples.ndim == 3 else samples)
+    times = max(1, round(max(max(plane.shape) / _SHEET_LONG, min(plane.shape) / _SHEET_SHORT)))
     small = reduced(plane, times)
     corners = find_paper(small)
     if corners is None:
-        return _Page(plane, frame_of(plane), small, ink_of(small))
+        return _Page(plane, frame_of(plane), small, roughly_ink_of(small))
     corners = _without_edge(corners)
     sheet = flattened(small, corners, long_side=2 * _SHEET_LONG)
     in_view = np.asarray((corners + 0.5) * times - 0.5, np.float32)
-    return _Page(plane, in_view, sheet, ink_of(sheet))
+    return _Page(plane, in_view, sheet, roughly_ink_of(sheet))
+
+
+def _judged_at(plane: Plane) -> Plane:
+    """No larger than views are judged at."""
+    return _scaled(plane, min(1.0, _VIEW_SHORT / min(plane.shape), _VIEW_LONG / max(plane.shape)))
+
+
+def _scaled(plane: Plane, factor: float) -> Plane:
+    """Halved, which costs a fifth of other boxes of pixels, and the rest of the way by what lies between two:
+    no pixel is passed over.
+    """
+    if factor >= 1:
+        return plane
+    size = (max(1, round(plane.shape[1] * factor)), max(1, round(plane.shape[0] * factor)))
+    while min(plane.shape[:2]) >= 2 and max(plane.shape[:2]) >= 2 * max(size):
+        plane = reduced(plane, 2)
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _without_edge(corners: Quad) -> Quad:
@@ -147,12 +167,20 @@ def fingerprint_of(page: _Page) -> str:
 
 def _printed(ink: Ink) -> Ink:
     """Ink that stands out, as 0 or 1; nothing within a hair of the edge, where shadows and cut paper are."""
-    level = max(0.06, 0.4 * quantile(ink, 0.995))
+    level = max(0.06, 0.4 * quantile(_some(ink), 0.995))
     mask = np.asarray(ink > level, np.float32)
     margin = max(1, round(0.015 * max(ink.shape)))
     mask[:margin], mask[-margin:] = 0, 0
     mask[:, :margin], mask[:, -margin:] = 0, 0
     return mask
+
+
+def _some(ink: Ink) -> Ink:
+    """One pixel of nine tells as much about how dark they are."""
+    return ink[::3, ::3] if min(ink.shape) >= _ENOUGH_TO_CHOOSE_FROM else ink
+
+
+_ENOUGH_TO_CHOOSE_FROM: Final = 100
 
 
 def _extent(profile: npt.NDArray[Any]) -> tuple[int, int]:
@@ -169,15 +197,9 @@ def _extent(profile: npt.NDArray[Any]) -> tuple[int, int]:
 # --- thumbnail ----------------------------------------------------------------------------------------------
 
 
-def _thumbnail(view: Image.Image) -> bytes:
-    factor = THUMBNAIL_SIDE / max(view.size)
-    size = (max(1, round(view.width * factor)), max(1, round(view.height * factor)))
-    small = view.copy() if view.mode in ("L", "RGB") else view.convert("RGB")
-    if factor < 1:
-        # Whole boxes of pixels first: a filter over all of them shows no more at this size.
-        boxes = reduced(np.asarray(small), int(1 / factor))
-        small = Image.fromarray(cv2.resize(boxes, size, interpolation=cv2.INTER_LINEAR))
-    small.info.clear()  # no profile, no comment, no EXIF
+def _thumbnail(samples: npt.NDArray[Any]) -> bytes:
+    """Made from the samples alone: no profile, no comment, no EXIF."""
+    small = Image.fromarray(_scaled(samples, THUMBNAIL_SIDE / max(samples.shape[:2])))
     for quality in (75, 60, 45, 30, 15):
         file = io.BytesIO()
         small.save(file, "JPEG", quality=quality)
@@ -205,8 +227,9 @@ def _is_blank(page: _Page) -> bool:
     inner = smooth[margin:-margin, margin:-margin]
     if inner.size == 0:
         return True
-    usual = quantile(inner, 0.5)
-    noise = 1.4826 * quantile(np.abs(inner - usual), 0.5)
+    some = _some(inner)
+    usual = quantile(some, 0.5)
+    noise = 1.4826 * quantile(np.abs(some - usual), 0.5)
     # The cap: what is as rough as a table top is a picture of something, not an empty page.
     level = min(_TEXTURE, max(_FAINTEST, usual + 6 * noise))
     marks = (inner > level).astype(np.uint8)
@@ -215,16 +238,17 @@ def _is_blank(page: _Page) -> bool:
 
 def _has_word(marks: npt.NDArray[Any], *, short_side: int) -> bool:
     count, _, stats, _ = cv2.connectedComponentsWithStats(marks, connectivity=8)
-    speck = max(2.0, 0.004 * short_side)
-    kept = [
-        (x, y, w, h) for x, y, w, h, area in stats[1:count] if max(w, h) > speck and area >= 1.5 * max(w, h)
-    ]
+    width, height, area = stats[1:count, 2], stats[1:count, 3], stats[1:count, 4]
+    longer = np.maximum(width, height)
+    kept = (longer > max(2.0, 0.004 * short_side)) & (area >= 1.5 * longer)
+    if longer[kept].max(initial=0) >= 0.03 * short_side:
+        return True
     near = np.zeros(marks.shape, np.uint8)
     gap = max(1, round(0.008 * short_side))
-    for x, y, w, h in kept:
+    for x, y, w, h in stats[1:count, :4][kept].tolist():
         near[max(0, y - 1) : y + h + 1, max(0, x - gap) : x + w + gap] = 1
     count, _, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
-    return any(max(w - 2 * gap, h) >= 0.03 * short_side for _, _, w, h, _ in stats[1:count])
+    return bool((np.maximum(stats[1:count, 2] - 2 * gap, stats[1:count, 3]) >= 0.03 * short_side).any())
 
 
 def _is_small(view: Image.Image) -> bool:
@@ -232,20 +256,34 @@ def _is_small(view: Image.Image) -> bool:
 
 
 def _is_blurred(page: _Page) -> bool:
-    steepness = [tile for tile in map(_steepness, _places(page)) if tile.size]
-    if sum(tile.size for tile in steepness) < 200:
-        return False  # no edges to judge by
-    return _sigma(float(np.percentile(np.concatenate(steepness), 97))) > _HOPELESS_SIGMA
+    """Whether hardly any edge is steep. It ends when the tiles that are left can't change the answer."""
+    edges = steep = 0
+    for left, tile in _places(page):
+        found = _steepness(tile)
+        edges += found.size
+        steep += int((found >= _STEEP).sum())
+        if edges >= _FEWEST_EDGES and steep >= _STEEP_SHARE * (edges + left * tile.size):
+            return False
+    return (
+        edges >= _FEWEST_EDGES and steep < _STEEP_SHARE * edges
+    )  # without edges there is nothing to judge by
 
 
 _HOPELESS_SIGMA: Final = 4.0
+_STEEP: Final = 1 / (_HOPELESS_SIGMA * math.sqrt(2 * math.pi))
+"""An edge of height c, blurred by sigma pixels, is c / (sigma sqrt(2 pi)) steep in its middle."""
+_STEEP_SHARE: Final = 0.03
+_FEWEST_EDGES: Final = 200
 _TILE: Final = 208
 _TILES: Final = 5
 _WINDOW: Final = 31
 
 
-def _places(page: _Page) -> Iterator[Plane]:
-    """Where there is most ink, as it is in the view: tiles of the paper, straightened."""
+def _places(page: _Page) -> Iterator[tuple[int, Plane]]:
+    """Where there is most ink, as it is in the view: tiles of the paper, straightened, all of one size.
+
+    With each: how many are left.
+    """
     size = _size_of(page.corners)
     shape = (max(1, round(size[1] / _TILE)), max(1, round(size[0] / _TILE)))
     amounts = cv2.resize(np.minimum(page.ink, 0.5), shape[::-1], interpolation=cv2.INTER_AREA)
@@ -253,18 +291,17 @@ def _places(page: _Page) -> Iterator[Plane]:
     frame = np.array([(0, 0), (size[0], 0), (size[0], size[1]), (0, size[1])], np.float32)
     matrix = cv2.getPerspectiveTransform(frame, page.corners)
     width, height = round(size[0] / shape[1]), round(size[1] / shape[0])
-    for row, column in zip(*np.unravel_index(fullest, shape), strict=True):
-        moved = np.array([(1, 0, int(column) * width), (0, 1, int(row) * height), (0, 0, 1)], np.float64)
-        yield np.asarray(
-            cv2.warpPerspective(
-                page.view,
-                matrix @ moved,
-                (width, height),
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_REPLICATE,
-            ),
-            np.uint8,
+    for number, place in enumerate(fullest, start=1):
+        row, column = divmod(int(place), shape[1])
+        moved = np.array([(1, 0, column * width), (0, 1, row * height), (0, 0, 1)], np.float64)
+        tile = cv2.warpPerspective(
+            page.view,
+            matrix @ moved,
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
         )
+        yield len(fullest) - number, np.asarray(tile, np.uint8)
 
 
 def _size_of(corners: Quad) -> tuple[float, float]:
@@ -283,8 +320,3 @@ def _steepness(tile: Plane) -> npt.NDArray[Any]:
     height = cv2.subtract(cv2.dilate(grey, window), cv2.erode(grey, window))
     strong = height > max(12.0, 0.35 * float(np.percentile(height[::4, ::4], 99)))
     return np.asarray(cv2.magnitude(across, down)[strong] / height[strong], np.float32)
-
-
-def _sigma(steepness: float) -> float:
-    """An edge of height c, blurred by sigma pixels, is c / (sigma sqrt(2 pi)) steep in its middle."""
-    return 1 / (max(steepness, 1e-3) * float(np.sqrt(2 * np.pi)))

@@ -100,10 +100,14 @@ def ink_of(plane: Plane) -> Ink:
     """How much darker than the paper around it each pixel is."""
     small = smaller(plane, 500)
     paper = _without_text(cv2.medianBlur(small, 3), 25)
-    paper = cv2.GaussianBlur(paper, (0, 0), 6)
-    paper = cv2.resize(paper, plane.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    ink = 1 - plane.astype(np.float32) / np.maximum(paper.astype(np.float32), 16)
-    return np.asarray(np.clip(ink, 0, 1), np.float32)
+    return _darker_than(np.asarray(cv2.GaussianBlur(paper, (0, 0), 6), np.uint8), plane)
+
+
+def roughly_ink_of(plane: Plane) -> Ink:
+    """As `ink_of`, for where ink lies and not for its strokes: the paper is followed half as finely."""
+    small = reduced(cv2.medianBlur(plane, 3), max(1, round(max(plane.shape) / 250)))
+    paper = _without_text(small, 13)
+    return _darker_than(np.asarray(cv2.GaussianBlur(paper, (0, 0), 3), np.uint8), plane)
 
 
 def quantile(ink: Ink, share: float) -> float:
@@ -115,11 +119,16 @@ def quantile(ink: Ink, share: float) -> float:
 def skew_of(ink: Ink) -> float:
     """Degrees by which lines of print rise to the right; 0.0 where there are none. Within 6 degrees."""
     factor = 300 / max(ink.shape)
-    small = cv2.resize(ink, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    small = np.asarray(small * 255, np.uint8)
-    coarse = max(np.arange(-6, 6.1, 1.0), key=lambda angle: _sharpness_of_rows(small, angle))
-    fine = max(coarse + np.arange(-0.75, 0.76, 0.25), key=lambda angle: _sharpness_of_rows(small, angle))
-    return float(fine) if _sharpness_of_rows(small, fine) > 1.15 * _sharpness_of_rows(small, 0.0) else 0.0
+    # Within 6 degrees a line rises by less than a pixel over a strip of eight: one column stands for it.
+    size = (max(1, round(ink.shape[1] * factor / _STRIP)), max(1, round(ink.shape[0] * factor)))
+    strips = np.asarray(cv2.resize(ink, size, interpolation=cv2.INTER_AREA), np.float32)
+    sharpness = {angle: _sharpness_of_rows(strips, angle) for angle in np.arange(-6, 6.1, 1.0).tolist()}
+    coarse = max(sharpness, key=sharpness.__getitem__)
+    for angle in (coarse + np.arange(-0.75, 0.76, 0.25)).tolist():
+        if angle not in sharpness:
+            sharpness[angle] = _sharpness_of_rows(strips, angle)
+    fine = max(sharpness, key=sharpness.__getitem__)
+    return fine if sharpness[fine] > 1.15 * sharpness[0.0] else 0.0
 
 
 def turned(ink: Ink, degrees: float) -> Ink:
@@ -131,6 +140,14 @@ def turned(ink: Ink, degrees: float) -> Ink:
     return np.asarray(cv2.warpAffine(ink, matrix, (width, height)), np.float32)
 
 
+def _darker_than(paper: Plane, plane: Plane) -> Ink:
+    paper = np.asarray(cv2.resize(paper, plane.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+    ink = plane.astype(np.float32)
+    ink /= np.maximum(paper, 16).astype(np.float32)
+    np.subtract(1, ink, out=ink)
+    return np.maximum(ink, 0, out=ink)
+
+
 def _without_text(plane: Plane, size: int) -> Plane:
     kernel = np.ones((size, size), np.uint8)  # a rectangle: its two directions are worked on one by one
     return np.asarray(cv2.morphologyEx(plane, cv2.MORPH_CLOSE, kernel), np.uint8)
@@ -138,7 +155,7 @@ def _without_text(plane: Plane, size: int) -> Plane:
 
 def _sheet_above(smooth: Plane, level: float) -> Quad | None:
     """The largest bright area, if it has four corners and is nearly all that is bright."""
-    bright: Plane = (smooth > level).astype(np.uint8)
+    _, bright = cv2.threshold(smooth, level, 1, cv2.THRESH_BINARY)
     bright = cv2.morphologyEx(bright, cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
     contours, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
@@ -147,7 +164,7 @@ def _sheet_above(smooth: Plane, level: float) -> Quad | None:
     area = cv2.contourArea(contour)
     hull = cv2.convexHull(contour)
     # Another bright part of some size may be the rest of the receipt, behind a black bar or a shadow.
-    everything = float(bright.sum())
+    everything = float(cv2.countNonZero(bright))
     if area < 0.08 * smooth.size or area < 0.88 * cv2.contourArea(hull) or area < 0.85 * everything:
         return None
     return _four_corners(hull)
@@ -176,12 +193,10 @@ def _in_order(corners: Quad) -> Quad:
 
 def _drawn_to_edges(smooth: Plane, corners: Quad) -> Quad:
     """Each side moved to where brightness falls off most, and the corners to where the sides meet."""
-    middle = corners.mean(0)
     sides = []
-    for start, end in itertools.pairwise([*corners, corners[0]]):
-        edge = _edge_points(smooth, start, end, middle)
-        if len(edge) < 15:  # along the edge of the picture
-            edge = np.array([start, end], np.float32)
+    for number, found in enumerate(_edge_points(smooth, corners)):
+        ends = corners.take((number, number + 1), axis=0, mode="wrap")
+        edge = found if len(found) >= 15 else ends  # there is none along the edge of the picture
         sides.append(cv2.fitLine(edge, cv2.DIST_HUBER, 0, 0.01, 0.01).flatten())
     moved = [_crossing(sides[number - 1], sides[number]) for number in range(4)]
     if any(corner is None for corner in moved):
@@ -191,24 +206,23 @@ def _drawn_to_edges(smooth: Plane, corners: Quad) -> Quad:
     return corners if far or not cv2.isContourConvex(drawn) else drawn
 
 
-def _edge_points(
-    smooth: Plane,
-    start: Points,
-    end: Points,
-    middle: Points,
-) -> Points:
-    """Across the side at 40 places: the point of the steepest fall from the inside to the outside."""
-    along = start + (end - start) * np.linspace(0.05, 0.95, 40)[:, None]
-    outwards = _outwards(start, end, middle)
-    reach = np.arange(-30, 31)
-    x, y = (along[:, None] + reach[None, :, None] * outwards).transpose(2, 0, 1).round().astype(int)
-    within = (x >= 0) & (y >= 0) & (x < smooth.shape[1]) & (y < smooth.shape[0])
-    levels = smooth[np.clip(y, 0, smooth.shape[0] - 1), np.clip(x, 0, smooth.shape[1] - 1)].astype(np.float32)
-    fall = np.where(within[:, :-4] & within[:, 4:], levels[:, :-4] - levels[:, 4:], 0)
-    steepest = fall.argmax(1)
-    clear = fall.max(1) >= _STEP_LEVELS
-    found: Points = along + (reach[steepest] + 2)[:, None] * outwards
-    return np.asarray(found[clear], np.float32)
+_ALONG: Final = np.linspace(0.05, 0.95, 40)[:, None]
+_REACH: Final = np.arange(-30, 31)
+
+
+def _edge_points(smooth: Plane, corners: Quad) -> list[Points]:
+    """Across each side at 40 places: the point of the steepest fall from the inside to the outside."""
+    start, end = corners, np.roll(corners, -1, axis=0)
+    outwards = _outwards_of(corners)[:, None]
+    along = start[:, None] + (end - start)[:, None] * _ALONG
+    x, y = np.moveaxis(along[:, :, None] + _REACH[:, None] * outwards[:, None], -1, 0).round().astype(np.intp)
+    height, width = smooth.shape
+    within = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    levels = smooth[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)].astype(np.int16)
+    fall = np.where(within[..., :-4] & within[..., 4:], levels[..., :-4] - levels[..., 4:], 0)
+    found = (along + (_REACH[fall.argmax(2)] + 2)[..., None] * outwards).astype(np.float32)
+    clear = fall.max(2) >= _STEP_LEVELS
+    return [points[steep] for points, steep in zip(found, clear, strict=True)]
 
 
 def _crossing(first: Points, second: Points) -> tuple[float, float] | None:
@@ -221,10 +235,19 @@ def _crossing(first: Points, second: Points) -> tuple[float, float] | None:
     return px + step * ux, py + step * uy
 
 
+def _outwards_of(corners: Quad) -> Points:
+    """Of each side, from a corner to the next: the direction, one long, that leads away from the middle."""
+    middle = corners.mean(0)
+    return np.array([_outwards(a, b, middle) for a, b in itertools.pairwise([*corners, corners[0]])])
+
+
 def _outwards(start: Points, end: Points, middle: Points) -> Points:
     normal = np.array([end[1] - start[1], start[0] - end[0]], np.float32)
     normal /= max(float(np.linalg.norm(normal)), 1e-6)
     return -normal if np.dot(normal, middle - start) > 0 else normal
+
+
+_BESIDE: Final = np.linspace(0.06, 0.94, 40)[:, None]
 
 
 def _weakest_step(smooth: Plane, corners: Quad) -> float:
@@ -233,11 +256,10 @@ def _weakest_step(smooth: Plane, corners: Quad) -> float:
     A side along the edge of the picture is no side. There may be two of them.
     """
     height, width = smooth.shape
-    middle = corners.mean(0)
     steps = []
-    for start, end in itertools.pairwise([*corners, corners[0]]):
-        along = start + (end - start) * np.linspace(0.06, 0.94, 40)[:, None]
-        normal = _outwards(start, end, middle)
+    directions = _outwards_of(corners)
+    for (start, end), normal in zip(itertools.pairwise([*corners, corners[0]]), directions, strict=True):
+        along = start + (end - start) * _BESIDE
         outside, inside = along + 7 * normal, along - 7 * normal
         within = ((outside >= 0) & (outside < (width, height))).all(1)
         within &= ((inside >= 0) & (inside < (width, height))).all(1)
@@ -246,13 +268,18 @@ def _weakest_step(smooth: Plane, corners: Quad) -> float:
         (ox, oy), (ix, iy) = outside[within].astype(int).T, inside[within].astype(int).T
         difference = smooth[iy, ix].astype(int) - smooth[oy, ox]
         steps.append(float(np.percentile(difference, 15)))
-    return min(steps) if len(steps) >= 2 and min(steps) >= _STEP_LEVELS else 0.0
+        if steps[-1] < _STEP_LEVELS:
+            return 0.0
+    return min(steps) if len(steps) >= 2 else 0.0
 
 
-def _sharpness_of_rows(ink: Plane, degrees: float) -> float:
-    height, width = ink.shape
+_STRIP: Final = 8
+
+
+def _sharpness_of_rows(strips: Ink, degrees: float) -> float:
+    height, width = strips.shape
     # A shear is as good as a turn for small angles, and keeps every row's length.
-    rise = np.tan(np.deg2rad(degrees))
+    rise = _STRIP * np.tan(np.deg2rad(degrees))
     matrix = np.array([(1, 0, 0), (rise, 1, -rise * width / 2)], np.float32)
-    rows = cv2.reduce(cv2.warpAffine(ink, matrix, (width, height)), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32F)
+    rows = cv2.reduce(cv2.warpAffine(strips, matrix, (width, height)), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32F)
     return float(np.square(np.diff(rows, axis=0)).sum())

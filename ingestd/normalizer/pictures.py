@@ -59,10 +59,18 @@ def sheets_of(data: bytes, mime_type: str, bounds: Bounds) -> Sheets:
 def warm_up() -> None:
     """Takes a picture of every format through every way, so that nothing is left to be imported."""
     Image.preinit()
-    for mime_type, data in smallest.pictures():
-        _prepare_anyhow(data, mime_type, _WARM_UP)
+    pictures = smallest.pictures()
+    for mime_type, data in pictures:
+        prepare_picture(data, mime_type, _WARM_UP)
         sheets_of(data, mime_type, _WARM_UP)
-    for rung in fitting.LADDER:
+    for mime_type, data in dict(pictures).items():
+        if mime_type in (
+            sniff.JPEG,
+            sniff.PNG,
+            decoding.TIFF,
+        ):  # what was any other format goes as one of these
+            _make_to_fit(data, mime_type)
+    for rung in (fitting.LADDER[0], fitting.LADDER[-1]):
         for mode in ("1", "L", "RGB"):
             fitting.lighter(Image.effect_noise((64, 64), 60).convert(mode), rung, dpi=400)
     for mode in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "LAB", "I", "F", "I;16"):
@@ -172,11 +180,10 @@ _WARM_UP: Final = Bounds(
 )
 
 
-def _prepare_anyhow(data: bytes, mime_type: str, bounds: Bounds) -> None:
-    """As it fits, and as far down the ladder as it goes."""
-    prepare_picture(data, mime_type, bounds)
+def _make_to_fit(data: bytes, mime_type: str) -> None:
+    """As far down the ladder as it goes."""
     try:
-        prepare_picture(data, mime_type, replace(bounds, max_bytes=50))
+        prepare_picture(data, mime_type, replace(_WARM_UP, max_bytes=50))
     except Found as found:
         if found.finding.problem is not Problem.TOO_LARGE:
             raise

@@ -77,7 +77,7 @@ _WARM_UP = Bounds(
     types=frozenset({sniff.JPEG, sniff.PNG, sniff.PDF}),
     max_bytes=1 << 20,
     max_pages=10,
-    max_pixels=1 << 20,
+    max_pixels=1 << 18,
     level="full",
     strip_location=True,
 )

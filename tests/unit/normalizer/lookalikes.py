@@ -8,7 +8,7 @@ import io
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cv2
@@ -318,7 +318,7 @@ def _positions(
     return across, down, inside.astype(np.float32)
 
 
-@cache
+@lru_cache(maxsize=4)  # each is tens of megabytes
 def _table(width: int, height: int, which: int) -> npt.NDArray[Any]:
     """Wood, cloth or plain: the same for the same `which`, so that two photographs can share it."""
     rng = np.random.default_rng(1_000 + which)

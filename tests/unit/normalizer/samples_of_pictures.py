@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -109,6 +110,7 @@ def with_segment(document: bytes, marker: int, content: bytes) -> bytes:
     return document[:2] + segment + document[2:]
 
 
+@cache
 def every_format() -> dict[str, tuple[str, bytes]]:
     """MIME type and bytes, each showing `photo()` or, where it is drawn, `drawing()` or `page()`."""
     shot, drawn, text = photo(), drawing(), page()

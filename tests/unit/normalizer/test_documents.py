@@ -5,13 +5,15 @@ from dataclasses import replace
 from io import BytesIO
 
 import pytest
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from ingestd import samples, sniff
 from ingestd.normalizer import documents
-from ingestd.normalizer.exchange import Finding, Found, Level, Problem, Step
+from ingestd.normalizer.exchange import Caution, Finding, Found, Level, Problem, Step
+from ingestd.normalizer.look import look_at
 from ingestd.normalizer.sheets import Draft
 from tests.unit.normalizer.pdf_making import (
+    CATALOG,
     ONE_PAGE,
     PAGE,
     assert_sound,
@@ -47,7 +49,24 @@ def test_a_sound_document_passes_byte_for_byte(level: Level) -> None:
 def test_views_show_enough_to_judge() -> None:
     (view,) = documents.prepare_pdf(samples.pdf(1), bounds()).views
     assert view.mode == "RGB"
-    assert min(view.size) == 1000
+    assert min(view.size) == 750
+    assert look_at([view]).cautions == []
+
+
+def test_a_scan_that_nobody_can_read_is_told_from_its_view() -> None:
+    for sigma, expected in ((0.8, []), (6.0, [Caution.BLURRED])):
+        buffer = BytesIO()
+        samples.picture(1).filter(ImageFilter.GaussianBlur(sigma)).save(buffer, "PDF", resolution=90)
+        views = documents.prepare_pdf(buffer.getvalue(), bounds()).views
+        assert [caution.what for caution in look_at(views).cautions] == expected
+
+
+def test_one_line_of_small_print_is_seen_on_a_page_of_a4() -> None:
+    line = stream(b"BT 0.4 g /F1 6 Tf 100 500 Td (Paid 7.10 EUR) Tj ET")
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 "
+    page += b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >>"
+    draft = documents.prepare_pdf(pdf(CATALOG, ONE_PAGE, page, line), bounds())
+    assert not look_at(draft.views).blank
 
 
 def test_too_many_pages_are_refused_with_the_numbers() -> None:
@@ -99,6 +118,13 @@ ACTIVE = {
     ),
     "a film": with_catalog(b"", page=b"/Annots [<< /Subtype /RichMedia /Rect [0 0 9 9] >>]"),
 }
+
+
+def test_a_name_that_no_name_can_be_does_not_reach_the_new_document() -> None:
+    damaged = with_catalog(b"/Pa\0ge /Pa\0ge /OpenAction " + SCRIPT)
+    _, result = prepared(damaged)
+    assert_sound(result)  # qpdf warns of the null character
+    assert b"#00" not in result
 
 
 @BOTH

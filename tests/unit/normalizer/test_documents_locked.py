@@ -4,9 +4,11 @@ import asyncio
 import zlib
 from collections.abc import Iterator
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ingestd import samples
 from ingestd.offload.pool import Offload
@@ -117,6 +119,23 @@ def test_documents_are_merged_and_made_to_fit_there(processes: Processes) -> Non
     assert "merged" in str(answer["steps"]) and "recompressed" in str(answer["steps"])
     assert len(result) <= 1_400_000
     assert_sound(result)
+
+
+def test_pictures_in_every_packing_are_made_lighter_there(processes: Processes) -> None:
+    noise = Image.effect_noise((900, 1200), 80)
+    colours = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
+    for image, kind, packing, space in (
+        (colours.convert("CMYK"), "JPEG", b"/DCTDecode", b"/DeviceCMYK"),
+        (colours, "JPEG2000", b"/JPXDecode", b"/DeviceRGB"),
+    ):
+        buffer = BytesIO()
+        image.save(buffer, kind)
+        xobject = picture(buffer.getvalue(), width=900, height=1200, packing=packing, space=space)
+        document = page_with(xobject)
+        answer, result = processes.made(document, max_bytes=len(document) * 9 // 10)
+        assert "recompressed" in str(answer["steps"])
+        assert len(result) <= len(document) * 9 // 10
+        assert_sound(result)
 
 
 def test_pages_are_drawn_there_as_a_last_resort(processes: Processes) -> None:
