@@ -10,11 +10,18 @@ from tests.acceptance.place import Place, SandboxProcess
 MakePlace = Callable[..., Place]
 
 
-@pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
-    process = SandboxProcess(tmp_path / "sandbox.log")
+@pytest.fixture(scope="session")
+def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    process = SandboxProcess(tmp_path_factory.mktemp("sandbox") / "sandbox.log")
     yield process
     process.end()
+
+
+@pytest.fixture
+def sandbox(sandbox_process: SandboxProcess) -> SandboxProcess:
+    """An empty one. The process is shared; every daemon of the tests before has ended."""
+    sandbox_process.forget()
+    return sandbox_process
 
 
 @pytest.fixture

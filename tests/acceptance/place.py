@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.program import run_command
+
 PROGRAM = [sys.executable, "-m", "ingestd"]
 ROOT = Path(__file__).parents[2]
 
@@ -95,6 +97,19 @@ class SandboxProcess:
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.status == 200
 
+    def content(self, image: dict[str, Any]) -> bytes:
+        """The bytes of one of `images`, as they came."""
+        address = f"{self.url}/_sandbox/images/{image['number']}/content"
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            content: bytes = answer.read()
+        return content
+
+    def forget(self) -> None:
+        """As after the start: no images, no faults."""
+        request = urllib.request.Request(f"{self.url}/_sandbox/reset", method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 204
+
     def end(self) -> None:
         end(self.process)
 
@@ -130,10 +145,19 @@ class Place:
     def ingestd(
         self, *arguments: str, expect: int | None = 0, timeout: float = 100
     ) -> subprocess.CompletedProcess[str]:
-        """One command to its end."""
-        done = subprocess.run(
-            self.command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        """One command to its end; `run`, the daemon itself, in an interpreter of its own."""
+        if arguments[0] == "run":
+            done = subprocess.run(
+                self.command(*arguments),
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        else:
+            known = (*arguments, "--config", str(self.config))
+            done = run_command(known, directory=ROOT, timeout_seconds=timeout)
         if expect is not None:
             assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
@@ -157,7 +181,12 @@ class Place:
         before = self.log().count("run.started")
         process = self.start(*arguments, **environment)
         try:
-            wait_until(lambda: self.log().count("run.started") > before, "the daemon runs", self.log)
+            wait_until(
+                lambda: self.log().count("run.started") > before or process.poll() is not None,
+                "the daemon runs",
+                self.log,
+            )
+            assert process.poll() is None, f"the daemon ended by itself\n{self.log()[-3000:]}"
             yield process
         finally:
             end(process)

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.acceptance.place import Place, SandboxProcess
-from tests.torture.drops import Drops
+from tests.torture.drops import Drops, Kind
 from tests.torture.judge import judge, settle_unconfirmed
 from tests.torture.killing import Killer
 
@@ -25,13 +25,13 @@ def test_a_daemon_killed_again_and_again_loses_nothing_and_uploads_nothing_twice
         killer.kill_once()
     sandbox.faults()
     place.ingestd("run", "--until-idle", expect=None)
-    verdict = judge(place, sandbox.images(), drops.all.values())
+    verdict = judge(place, sandbox.images(), drops.all.values(), content=sandbox.content)
     print(killer.tally, verdict, sep="\n")
     verdict.demand_nothing_wrong()
 
     settle_unconfirmed(place, sandbox)
     place.ingestd("run", "--until-idle", expect=None)
-    verdict = judge(place, sandbox.images(), drops.all.values())
+    verdict = judge(place, sandbox.images(), drops.all.values(), content=sandbox.content)
     verdict.demand_nothing_wrong()
-    good = {dropped.image for dropped in drops.all.values() if dropped.kind != "bad"}
+    good = {dropped.image for dropped in drops.all.values() if dropped.kind is Kind.GOOD}
     assert verdict.stored == len(good)

@@ -127,20 +127,19 @@ def test_a_refused_receipt_is_failed_with_the_servers_words_and_can_be_retried_e
     assert place.balance()["closed"] is True
 
 
-def test_a_sidecar_says_where_a_file_goes(place: Place, sandbox: SandboxProcess) -> None:
+def test_a_sidecar_says_where_a_file_goes_and_one_that_shouts_is_heard(
+    place: Place, sandbox: SandboxProcess
+) -> None:
     place.drop("x.jpg.json", json.dumps({"to": "concur:report/SIDE", "note": "taxi to the fair"}).encode())
     place.drop("x.jpg", samples.jpeg(1))
-    place.ingestd("run", "--until-idle")
-    assert [image["place"] for image in sandbox.images()] == ["report/SIDE"]
-    assert place.receipts()[0]["fields"]["note"] == "taxi to the fair"
-    assert place.balance() | {"seen": 1, "closed": True} == place.balance()
-
-
-def test_a_sidecar_that_shouts_is_heard(place: Place, sandbox: SandboxProcess) -> None:
     place.drop("C.JPG.JSON", json.dumps({"to": "concur:report/LOUD"}).encode())
-    place.drop("C.JPG", samples.jpeg(1))
+    place.drop("C.JPG", samples.jpeg(2))
     place.ingestd("run", "--until-idle")
-    assert [image["place"] for image in sandbox.images()] == ["report/LOUD"]
+    assert {image["place"] for image in sandbox.images()} == {"report/SIDE", "report/LOUD"}
+    receipts = {receipt["path"]: receipt for receipt in place.receipts()}
+    assert receipts["x.jpg"]["slot"] == "report/SIDE" and receipts["C.JPG"]["slot"] == "report/LOUD"
+    assert receipts["x.jpg"]["fields"]["note"] == "taxi to the fair"
+    assert place.balance() | {"seen": 2, "closed": True} == place.balance()
 
 
 def test_throttling_and_outages_are_waited_out(place: Place, sandbox: SandboxProcess) -> None:

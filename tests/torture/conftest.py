@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from tests.acceptance.conftest import make_place, place, sandbox
+from tests.acceptance.conftest import make_place, place, sandbox, sandbox_process
 
-__all__ = ["make_place", "place", "sandbox"]
+__all__ = ["make_place", "place", "sandbox", "sandbox_process"]
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ What the ledger says is held against what the sandbox holds and against the file
 """
 
 import asyncio
+import hashlib
+import json
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,8 @@ from ingestd.domain.states import State
 from ingestd.interfaces import Balance
 from ingestd.ledger import open_reader, sqlite_url, verify_chain
 from tests.acceptance.place import Place, SandboxProcess, files_below
-from tests.torture.drops import Dropped, Kind
+from tests.torture.drops import ONE_IMAGE, Dropped, Kind
+from tests.torture.marked import marks_of
 
 CLAIMED = Path(".ingestd/claimed")
 _NOTES = (".reason.txt", ".repeat.txt")
@@ -34,6 +37,8 @@ class Verdict:
     wrong: list[str] = field(default_factory=list)
     unconfirmed: int = 0
     stored: int = 0
+    shown: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Image IDs of what the target holds, by what Dropped.image tells. A report's images share one."""
 
     @property
     def problems(self) -> list[str]:
@@ -55,20 +60,26 @@ class Verdict:
         )
 
 
+Image = dict[str, Any]
+"""One of those the sandbox lists."""
+
+
 def judge(
     place: Place,
-    images: Sequence[dict[str, Any]],
+    images: Sequence[Image],
     must: Collection[Dropped],
     may: Collection[Dropped] = (),
+    content: Callable[[Image], bytes] | None = None,
 ) -> Verdict:
-    """After a run to idle. `images`: what the sandbox holds.
+    """After a run to idle. `images`: what the sandbox holds; `content` gives the bytes of one (for groups).
 
     `must` was surely dropped; `may` perhaps (the power went while it was written).
     """
     verdict = Verdict(stored=len(images))
     books = asyncio.run(_read_books(place))
     verdict.unconfirmed = sum(r.state is State.UNCONFIRMED for r in books.receipts.values())
-    _judge_images(verdict, images, books, must, may)
+    _judge_images(verdict, images, [*must, *may], content)
+    _judge_receipts(verdict, books, must)
     _judge_places(verdict, place, books, must, may)
     _judge_books(verdict, books, must, may)
     return verdict
@@ -77,11 +88,12 @@ def judge(
 def settle_unconfirmed(place: Place, sandbox: SandboxProcess) -> int:
     """What a careful person does: look at the target, and retry only what is not there. Returns how many."""
     held = {(image["place"], image["sha256"]) for image in sandbox.images()}
-    again = [
-        r["id"]
-        for r in place.receipts()
-        if r["state"] == "unconfirmed" and (r["slot"], r["sha256"]) not in held
-    ]
+    again = []
+    for receipt in place.receipts():
+        if receipt["state"] == "unconfirmed":
+            shown = json.loads(place.ingestd("show", receipt["id"], "--json").stdout)
+            if (receipt["slot"], shown["image"]["sha256"]) not in held:
+                again.append(receipt["id"])
     for start in range(0, len(again), 100):
         place.ingestd("retry", *again[start : start + 100])
     return len(again)
@@ -110,9 +122,11 @@ def claimed(place: Place) -> dict[str, Path]:
 
 @dataclass(frozen=True, slots=True)
 class _Books:
-    """What the ledger says. `receipts` by slot and sha256; `broken`: receipts whose history is not sound."""
+    """What the ledger says. `receipts` and the sha256 of all their `documents`, by slot and the sha256 of the
+    first; `broken`: receipts whose history is not sound."""
 
     receipts: dict[tuple[str, str], Receipt]
+    documents: dict[tuple[str, str], list[str]]
     balance: Balance
     broken: list[str]
 
@@ -122,42 +136,66 @@ async def _read_books(place: Place) -> _Books:
     reader = open_reader(sqlite_url(place.directory / "data/ledger.db"), spool_path=Path)
     try:
         broken = []
+        documents = {}
         receipts = await reader.find()
         for receipt in receipts:
             history = await reader.history(receipt.id)
             if not history or not verify_chain(history) or history[-1].after is not receipt.state:
                 broken.append(f"the history of {receipt.id} ({receipt.path}) does not hold together")
-        by_image = {(receipt.slot, receipt.sha256): receipt for receipt in receipts}
-        if len(by_image) < len(receipts):
+            found = await reader.documents(receipt.id)
+            documents[receipt.slot, receipt.sha256] = [document.sha256 for document in found]
+        by_first = {(receipt.slot, receipt.sha256): receipt for receipt in receipts}
+        if len(by_first) < len(receipts):
             broken.append("there are several receipts for the same bytes and slot")
-        return _Books(by_image, await reader.balance(), broken)
+        return _Books(by_first, documents, await reader.balance(), broken)
     finally:
         await reader.aclose()
 
 
 def _judge_images(
     verdict: Verdict,
-    images: Sequence[dict[str, Any]],
-    books: _Books,
-    must: Collection[Dropped],
-    may: Collection[Dropped],
+    images: Sequence[Image],
+    dropped: Collection[Dropped],
+    content: Callable[[Image], bytes] | None,
 ) -> None:
-    held = {(image["place"], image["sha256"]): image["image_id"] for image in images}
-    counts = Counter((image["place"], image["sha256"]) for image in images)
-    allowed = {dropped.image for dropped in (*must, *may) if dropped.kind is not Kind.BAD}
+    """What the target holds, whatever the ledger says: once, from one drop, the pages of a group in order."""
+    allowed = {each.image for each in dropped if each.kind in (Kind.GOOD, Kind.REPEAT)}
+    known = [(image["place"], image["sha256"]) for image in images]
+    shown = [
+        each if each in allowed or content is None else (each[0], f"pages {marks_of(content(image))}")
+        for each, image in zip(known, images, strict=True)
+    ]
+    counts = Counter(shown)
     verdict.doubled += [f"{image} is stored {count} times" for image, count in counts.items() if count > 1]
-    verdict.wrong += [f"the target holds {image}, which nobody dropped" for image in held.keys() - allowed]
+    verdict.wrong += [f"the target holds {image}, which nobody dropped" for image in counts.keys() - allowed]
+    slots = Counter(place for place, _ in known if place.startswith(ONE_IMAGE))
+    verdict.doubled += [f"{slot} takes one image, has {count}" for slot, count in slots.items() if count > 1]
+    verdict.shown = dict(zip(shown, (image["image_id"] for image in images), strict=True))
+
+
+_EXPECTED = {
+    Kind.GOOD: {State.UPLOADED, State.UNCONFIRMED},
+    Kind.REPEAT: {State.UPLOADED, State.UNCONFIRMED},
+    Kind.BAD: {State.REJECTED},
+    Kind.LATE: {State.HELD},
+}
+
+
+def _judge_receipts(verdict: Verdict, books: _Books, must: Collection[Dropped]) -> None:
+    """Every document has its receipt, and that the image the target really holds."""
     for dropped in must:
-        receipt = books.receipts.get(dropped.image)
-        expected = {State.REJECTED} if dropped.kind is Kind.BAD else {State.UPLOADED, State.UNCONFIRMED}
+        receipt = books.receipts.get(dropped.receipt)
         if receipt is None:
             verdict.lost.append(f"{dropped.path} is not in the ledger")
-        elif receipt.state not in expected:
+        elif hashlib.sha256(dropped.content).hexdigest() not in books.documents[dropped.receipt]:
+            verdict.lost.append(f"{dropped.path} is not among the pages of {receipt.id}")
+        elif len(books.documents[dropped.receipt]) != max(1, len(dropped.marks)):
+            verdict.wrong.append(f"{receipt.id} has other pages than {dropped.path} and those beside it")
+        elif receipt.state not in _EXPECTED[dropped.kind]:
             verdict.lost.append(f"{dropped.path} ({dropped.kind}) is {receipt.state}: {receipt.reason}")
-        elif receipt.state is State.UPLOADED and held.get(dropped.image) != receipt.image_id:
-            verdict.lost.append(
-                f"{dropped.path} is uploaded as {receipt.image_id}, the target has {held.get(dropped.image)}"
-            )
+        elif receipt.state is State.UPLOADED and verdict.shown.get(dropped.image) != receipt.image_id:
+            held = verdict.shown.get(dropped.image)
+            verdict.lost.append(f"{dropped.path} is uploaded as {receipt.image_id}, the target has {held}")
 
 
 def _judge_places(
@@ -182,7 +220,7 @@ def _judge_places(
     known = {dropped.path for dropped in (*must, *may)}
     verdict.wrong += [f"{path} in {found[path]} was never dropped" for path in found.keys() - known]
     for dropped in must:
-        receipt = books.receipts.get(dropped.image)
+        receipt = books.receipts.get(dropped.receipt)
         expected = "uploaded" if receipt and receipt.state is State.UPLOADED else "rejected"
         where = found.get(dropped.path, [])
         if where != [expected]:

@@ -1,9 +1,10 @@
 """Crash points: the daemon is killed right before each call that changes a file or talks to the target.
 
-One run over a few files makes some 400 such calls, from the making of the ledger to the last report. A
-point is a call on a file and which time it is made, because the order of threads varies. Of a row of the
-same calls (the pages of one transaction) the first and the last are hit, or each of them with
-TORTURE_POINTS=all; then the daemon runs again to the end. TORTURE_STRIDE=10 takes every tenth.
+One run over a few files, the pages of one entry, or an archive makes some 400 such calls, from the making of
+the ledger to the last report. A point is a call on a file and which time it is made, because the order of
+threads varies. Of a row of the same calls (the pages of one transaction) the first and the last are hit, or
+each of them with TORTURE_POINTS=all; then the daemon runs again to the end. TORTURE_STRIDE=10 takes every
+tenth.
 """
 
 import json
@@ -12,10 +13,10 @@ import platform
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,8 +24,9 @@ from ingestd import samples
 from tests.acceptance.place import ROOT, Place, SandboxProcess
 from tests.torture import tracer
 from tests.torture.conftest import dial
-from tests.torture.drops import Dropped, Kind
-from tests.torture.judge import Verdict, judge
+from tests.torture.drops import ONE_IMAGE, Drop, Dropped, Kind, archive_of
+from tests.torture.judge import Image, Verdict, judge
+from tests.torture.marked import FORMATS, marked_page
 
 ALL = os.environ.get("TORTURE_POINTS") == "all"
 STRIDE = dial("STRIDE", 1)
@@ -50,20 +52,20 @@ class Struck:
     verdict: Verdict
 
 
+@pytest.mark.parametrize("scenario", ["files", "group", "archive"])
 @pytest.mark.timeout(3600)
 def test_a_crash_before_any_call_loses_nothing_and_uploads_nothing_twice(
-    sandbox: SandboxProcess, tmp_path: Path
+    sandbox: SandboxProcess, tmp_path: Path, scenario: str
 ) -> None:
     if not tracer.KNOWN:
         pytest.skip(f"could not do it here: no table of system calls for {platform.machine()}")
-    counted = _trace(_place(tmp_path, sandbox, 0), ("", 0))
+    enumeration = Enumeration(tmp_path, sandbox, SCENARIOS[scenario])
+    counted = _trace(enumeration.place(0), ("", 0))
     if counted.code not in (0, 3):
         pytest.skip(f"could not do it here: a process can't be traced (exit code {counted.code})")
     points = _points(counted.calls)[::STRIDE]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        struck = list(
-            pool.map(lambda n: _strike(tmp_path, sandbox, n, points[n - 1]), range(1, len(points) + 1))
-        )
+        struck = list(pool.map(lambda n: enumeration.strike(n, points[n - 1]), range(1, len(points) + 1)))
 
     hits = Counter(each.point[0].partition(" ")[0] for each in struck if each.hit)
     print(f"{len(counted.calls)} calls, {len(points)} points, {hits.total()} hit: {dict(hits.most_common())}")
@@ -86,35 +88,72 @@ def _points(calls: list[str]) -> list[Point]:
     return points
 
 
-def _strike(directory: Path, sandbox: SandboxProcess, number: int, point: Point) -> Struck:
-    place = _place(directory, sandbox, number)
-    hit = _trace(place, point).code < 0
-    again = place.ingestd("run", "--until-idle", expect=None)
-    if again.returncode not in (0, 3):
-        return Struck(
-            point, hit, Verdict(wrong=[f"the next run ends with {again.returncode}: {again.stderr}"])
-        )
-    files = _files(number)
-    ours = {dropped.image[1] for dropped in files}
-    images: list[dict[str, Any]] = [image for image in sandbox.images() if image["sha256"] in ours]
-    return Struck(point, hit, judge(place, images, files))
+@dataclass(frozen=True, slots=True)
+class Enumeration:
+    """Strikes at places that share one sandbox: `drop` makes documents of its own for each number."""
+
+    directory: Path
+    sandbox: SandboxProcess
+    drop: Callable[[int], Drop]
+
+    def place(self, number: int) -> Place:
+        place = Place(self.directory / f"point{number}", self.sandbox.url)
+        for path, content in self.drop(number).files.items():
+            place.drop(path, content)
+        return place
+
+    def strike(self, number: int, point: Point) -> Struck:
+        place = self.place(number)
+        hit = _trace(place, point).code < 0
+        again = place.ingestd("run", "--until-idle", expect=None)
+        if again.returncode not in (0, 3):
+            wrong = [f"the next run ends with {again.returncode}: {again.stderr}"]
+            return Struck(point, hit, Verdict(wrong=wrong))
+        documents = self.drop(number).documents
+        images = [image for image in self.sandbox.images() if self._is_of(image, documents)]
+        return Struck(point, hit, judge(place, images, documents, content=self.sandbox.content))
+
+    def _is_of(self, image: Image, documents: Sequence[Dropped]) -> bool:
+        slots = {document.slot for document in documents if document.slot.startswith(ONE_IMAGE)}
+        return image["place"] in slots or image["sha256"] in {document.receipt[1] for document in documents}
 
 
-def _place(directory: Path, sandbox: SandboxProcess, number: int) -> Place:
-    place = Place(directory / f"point{number}", sandbox.url)
-    for dropped in _files(number):
-        place.drop(dropped.path, dropped.content)
-    return place
-
-
-def _files(number: int) -> list[Dropped]:
-    """Bytes of their own for each point, for all points share one sandbox."""
+def _files(number: int) -> Drop:
     bad = samples.small_png(2 * number)
-    return [
+    two = samples.small_png(2 * number + 1)
+    documents = [
         Dropped("one.jpg", samples.small_jpeg(number), Kind.GOOD, "receipt"),
-        Dropped("reports/R1/two.png", samples.small_png(2 * number + 1), Kind.GOOD, "report/R1"),
+        Dropped("reports/R1/two.png", two, Kind.GOOD, "report/R1"),
         Dropped("bad.png", bad[:300] + bad[-60:], Kind.BAD, "receipt"),
     ]
+    return Drop({document.path: document.content for document in documents}, documents)
+
+
+def _group(number: int) -> Drop:
+    """A photo, a scan and a PDF of one entry. The tracer sees all entries with such IDs as one."""
+    entry = f"{number:032x}"
+    marks = tuple(8 * number + page for page in range(3))
+    pages = {
+        f"entries/{entry}/page{9 + place}{suffix}": marked_page(mark, suffix)
+        for place, (mark, suffix) in enumerate(zip(marks, FORMATS, strict=True))
+    }
+    first = next(iter(pages.values()))
+    documents = [
+        Dropped(path, page, Kind.GOOD, f"expenseentry/{entry}", marks, first) for path, page in pages.items()
+    ]
+    return Drop(pages, documents)
+
+
+def _archive(number: int) -> Drop:
+    members = [
+        Dropped("batch.zip/taxi.jpg", samples.small_jpeg(number), Kind.GOOD, "receipt"),
+        Dropped("batch.zip/trip/hotel.png", samples.small_png(number), Kind.GOOD, "receipt"),
+        Dropped("batch.zip/notes.txt", samples.text() + f"{number}\n".encode(), Kind.BAD, "receipt"),
+    ]
+    return Drop({"batch.zip": archive_of(members)}, members)
+
+
+SCENARIOS: dict[str, Callable[[int], Drop]] = {"files": _files, "group": _group, "archive": _archive}
 
 
 def _trace(place: Place, point: Point) -> Traced:

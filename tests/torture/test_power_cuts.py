@@ -77,7 +77,7 @@ class Dropper(threading.Thread):
     def run(self) -> None:
         with suppress(OSError):  # the power is gone
             while not self._ending.is_set():
-                dropped = self._drops.drop_durably()
+                (dropped,) = self._drops.drop_durably()
                 self.times.append((time.monotonic(), dropped))
                 self._ending.wait(0.01)
 
@@ -90,7 +90,8 @@ class Dropper(threading.Thread):
 def test_no_power_cut_loses_or_doubles_a_file(wired: Wired, sandbox: SandboxProcess, seed: int) -> None:
     place = wired.place
     sandbox.faults(latency_seconds=LATENCY_SECONDS)
-    drops = Drops(place.inbox, seed, repeats=0)
+    # Half of a group may survive a cut of the power, and is then another receipt than the whole.
+    drops = Drops(place.inbox, seed, repeats=0, groups=0, archives=0, late=0)
     chance = random.Random(seed)
     must: list[Dropped] = []
     dropped_durably = recovered = 0
@@ -150,7 +151,7 @@ def _demand_all_there(place: Place, must: list[Dropped]) -> None:
         recorded = {row[0] for row in ledger.execute("SELECT sha256 FROM documents")}
     lost = []
     for dropped in must:
-        sha256 = dropped.image[1]
+        _, sha256 = dropped.receipt
         spooled = place.directory / "data/spool" / sha256[:2] / sha256
         if sha256 in recorded:
             if not spooled.exists() or spooled.read_bytes() != dropped.content:

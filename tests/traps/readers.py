@@ -34,19 +34,22 @@ def pdf_pages(document: bytes, *, strict: bool = True) -> list[Image.Image]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "x.pdf")
         path.write_bytes(document)
-        if _run("qpdf", "--is-encrypted", path).returncode == 0:
-            raise Unreadable("the PDF is encrypted")
-        checked = _run("qpdf", "--check", path)
-        if checked.returncode not in ((0,) if strict else (0, _QPDF_WARNED)):
-            raise Unreadable("qpdf: " + (checked.stdout + checked.stderr).decode(errors="replace"))
+        count = _checked(path, strict=strict)
         drawn = _run("pdftoppm", "-scale-to", str(_RENDERED_LONG_SIDE), path)
-        if drawn.returncode != 0 or (strict and b"Error" in drawn.stderr):
-            raise Unreadable("pdftoppm: " + drawn.stderr.decode(errors="replace"))
-        pages = _portable_pixmaps(drawn.stdout)
-        count = int(_run("qpdf", "--show-npages", path).stdout)
+    if drawn.returncode != 0 or (strict and b"Error" in drawn.stderr):
+        raise Unreadable("pdftoppm: " + drawn.stderr.decode(errors="replace"))
+    pages = _portable_pixmaps(drawn.stdout)
     if len(pages) != count:
         raise Unreadable(f"poppler draws {len(pages)} of {count} pages")
     return pages
+
+
+def checked_pdf(document: bytes) -> int:
+    """How many pages it has. Raises Unreadable if it is encrypted, or qpdf has anything to complain."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "x.pdf")
+        path.write_bytes(document)
+        return _checked(path, strict=True)
 
 
 def pdf_text(document: bytes) -> str:
@@ -107,6 +110,16 @@ def nearest_turn(page: Image.Image, upright: Image.Image) -> Image.Transpose | N
         if distance < best:
             best, found = distance, turn
     return found
+
+
+def _checked(path: Path, *, strict: bool) -> int:
+    checked = _run("qpdf", "--check", "--show-npages", path)
+    if checked.returncode not in ((0,) if strict else (0, _QPDF_WARNED)):
+        raise Unreadable("qpdf: " + (checked.stdout + checked.stderr).decode(errors="replace"))
+    lines = checked.stdout.splitlines()
+    if b"File is not encrypted" not in lines:
+        raise Unreadable("the PDF is encrypted")
+    return int(lines[-1])
 
 
 def _run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:

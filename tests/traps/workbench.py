@@ -5,9 +5,9 @@ It also tells what must never be left behind: processes, and files in the spool'
 
 import asyncio
 import io
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,9 +25,12 @@ from ingestd.spool import Spool
 
 LIMITS = Limits(types=frozenset({sniff.JPEG, sniff.PNG, sniff.PDF}), max_bytes=10_000_000, max_pages=200)
 
+_NUMBER: ContextVar[int | None] = ContextVar("number", default=None)
+"""Of the document that the task is about."""
+
 
 class CountingOffload(Offload):
-    """Counts the processes that were lost, by kind."""
+    """Keeps what is told of the processes that were lost; a note says with which document."""
 
     def __init__(self, settings: PreparationSettings) -> None:
         super().__init__(
@@ -42,6 +45,7 @@ class CountingOffload(Offload):
         try:
             return await super().run(request, inputs, outputs)  # type: ignore[arg-type] # handed on as it is
         except WorkerLost as lost:
+            lost.add_note(f"document {_NUMBER.get()}")
             self.losses.append(lost)
             raise
 
@@ -51,7 +55,6 @@ class Workbench:
 
     def __init__(self, directory: Path, settings: PreparationSettings | None = None) -> None:
         self.settings = settings or PreparationSettings()
-        self._others = _descendants(os.getpid())
         self.spool = Spool(directory / "spool", min_free_bytes=0)
         self.offload = CountingOffload(self.settings)
         self.normalizer = PreparingNormalizer(self.offload, self.spool, self.settings)
@@ -79,15 +82,34 @@ class Workbench:
         return self._runner.run(self.normalizer.normalize(spooled, limits, passwords=passwords))
 
     def prepare_each(
-        self, documents: Sequence[bytes], limits: Limits = LIMITS
-    ) -> list[ReceiptImage | InvalidDocument]:
-        """A receipt of each, as many at once as there are limited processes."""
+        self,
+        documents: Iterable[tuple[int, bytes]],
+        judge: Callable[[int, bytes, ReceiptImage | InvalidDocument], None],
+        limits: Limits = LIMITS,
+    ) -> None:
+        """A receipt of each numbered document, judged in threads, while the limited processes stay busy.
 
-        async def all_of_them() -> list[ReceiptImage | InvalidDocument]:
-            spooled = [self._spooled(document, "document") for document in documents]
-            return await asyncio.gather(*(self.normalizer.normalize([one], limits) for one in spooled))
+        Whatever the normalizer raises ends it, with the number of the document in a note.
+        """
+        waiting = iter(documents)
 
-        return self._runner.run(all_of_them())
+        async def one_after_the_other() -> None:
+            for number, document in waiting:
+                _NUMBER.set(number)
+                try:
+                    spooled = await asyncio.to_thread(self._spooled, document, "document")
+                    result = await self.normalizer.normalize([spooled], limits)
+                    await asyncio.to_thread(judge, number, document, result)
+                except Exception as error:
+                    error.add_note(f"document {number}")
+                    raise
+
+        async def all_of_them() -> None:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(2 * self.settings.workers):
+                    group.create_task(one_after_the_other())
+
+        self._runner.run(all_of_them())
 
     def unpack(self, archive: bytes) -> Unpacked | None:
         return self._runner.run(self.normalizer.unpack(self._spooled(archive, "batch.zip"), "batch.zip"))
@@ -116,9 +138,11 @@ class Workbench:
         return len(list(Path("/proc/self/fd").iterdir()))
 
     def worker_count(self) -> int:
-        """Processes below this one, without the fork server; waits a moment for those that are ending."""
+        """Processes below the fork server; waits a moment for those that are ending."""
+        server = self.offload._server
+        assert server is not None
         deadline = time.monotonic() + 5
-        while (count := len(_descendants(os.getpid()) - self._others) - 1) > self.settings.workers:
+        while (count := len(_descendants(server._process.pid))) > self.settings.workers:
             if time.monotonic() > deadline:
                 break
             self._runner.run(asyncio.sleep(0.05))
