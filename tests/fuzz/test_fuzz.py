@@ -86,7 +86,7 @@ def _judged(case: int, document: bytes, result: ReceiptImage | InvalidDocument) 
     assert sniff.sniff(content, content[-sniff.TAIL_BYTES :]) == result.mime_type, "other bytes than it says"
     as_it_came = content == document
     if result.mime_type == sniff.PDF and not as_it_came:
-        pages = readers.checked_pdf(content)
+        pages = readers.checked_pdf(content, made_of=document)
         assert pages == result.pages, f"{pages} pages, and {result.pages} are told"
     if case % DRAWN_ELSEWHERE == 0:
         drawn = len(readers.pages_of(content, result.mime_type, strict=False))

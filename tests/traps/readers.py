@@ -3,6 +3,7 @@
 And a measure of how alike two pages look, which tells an upright page from one that is turned or mirrored.
 """
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -44,12 +45,39 @@ def pdf_pages(document: bytes, *, strict: bool = True) -> list[Image.Image]:
     return pages
 
 
-def checked_pdf(document: bytes) -> int:
-    """How many pages it has. Raises Unreadable if it is encrypted, or qpdf has anything to complain."""
+def checked_pdf(document: bytes, *, made_of: bytes = b"") -> int:
+    """How many pages it has. Raises Unreadable if it is encrypted, or qpdf has anything to complain.
+
+    But for damage that it took over from the document it is made of: pictures and the operators of a page
+    go from one to the other as they are.
+    """
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "x.pdf")
+        path, source = Path(directory, "x.pdf"), Path(directory, "source.pdf")
         path.write_bytes(document)
-        return _checked(path, strict=True)
+        try:
+            return _checked(path, strict=True)
+        except Unreadable:
+            source.write_bytes(made_of)
+            if _warnings(path) - _warnings(source) - _IN_A_PICTURE:
+                raise
+            return _checked(path, strict=False)
+
+
+_IN_A_PICTURE = frozenset(
+    {
+        "error decoding stream data for object N N: invalid jpeg data reading from buffer",
+        "error decoding stream data for object N N: Unsupported marker type NxNd",
+        "stream will be re-processed without filtering to avoid data loss",
+    }
+)
+
+
+def _warnings(path: Path) -> set[str]:
+    """What qpdf warns of, without places and numbers."""
+    told = _run("qpdf", "--check", path).stderr.decode(errors="replace").splitlines()
+    warnings = (line for line in told if line.startswith("WARNING: "))
+    plain = (re.sub(r"^WARNING: .*?(\([^)]*offset \d+\)|\.pdf)?: ", "", line) for line in warnings)
+    return {re.sub(r"\d+", "N", line) for line in plain}
 
 
 def pdf_text(document: bytes) -> str:
