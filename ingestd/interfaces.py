@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Literal, Protocol
 
 from ingestd.domain.document import Document, Instant, InvalidDocument, Origin, Payload, ReceiptImage
+from ingestd.domain.mail import Filed, Letter, MessagePlace
 from ingestd.domain.outcome import Outcome
 from ingestd.domain.receipt import Attempt, Receipt
 from ingestd.domain.retry import Step
@@ -36,9 +37,11 @@ class Refusal:
 class Arrival:
     """What a source hands over at once. `id` is a UUIDv7 that the source keeps across a crash.
 
-    `to` and `fields` come from a sidecar; `hold` is set when the sender's instructions can't be followed.
-    `acknowledge` takes the original away; `give_back` leaves it to be handed over again later, or with
-    `anew` as another arrival.
+    `spooled` are documents that the source has put into the spool itself, after the payloads in order, and
+    `containers` what they were taken out of. `to` and `fields` come from a sidecar; `hold` is set when the
+    sender's instructions can't be followed or the sender isn't known. `person` sent it, and `account` is the
+    one to upload with where the route names none. `acknowledge` takes the original away; `give_back` leaves
+    it to be handed over again later, or with `anew` as another arrival.
     """
 
     id: str
@@ -47,9 +50,13 @@ class Arrival:
     acknowledge: Callable[[], Awaitable[None]]
     give_back: "GiveBack"
     refused: tuple[Refusal, ...] = ()
+    spooled: tuple[Document, ...] = ()
+    containers: tuple[Document, ...] = ()
     to: Destined | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     hold: str | None = None
+    person: str | None = None
+    account: str | None = None
 
 
 class GiveBack(Protocol):
@@ -121,6 +128,157 @@ class SourceUnavailable(Exception):
     """The source can't be reached now; the daemon tries again later."""
 
 
+# --- mail --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """A part of a message that may be a receipt, in the spool.
+
+    `inline`: it is shown within the text, where logos and signatures are, too. `text`: it is no part but the
+    text of the message itself, as a document of MESSAGE_TYPE; such a leaf stands alone.
+    """
+
+    document: Document
+    inline: bool = False
+    text: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedMessage:
+    """What a message holds: leaves in mail order, and the parts that are no receipt, each with its reason."""
+
+    letter: Letter
+    leaves: tuple[Leaf, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+
+
+class MailOpener(Protocol):
+    """Opens messages in the limited processes; implemented by the normalizer."""
+
+    async def open_message(self, message: Document) -> OpenedMessage | InvalidDocument:
+        """Its header, its leaves spooled and durable. InvalidDocument: it can't be opened, and why.
+
+        Raises StorageExhausted, OSError for a message that can't be read, and for broken machinery.
+        """
+        ...
+
+    async def signed_by(self, message: Document, keys: Mapping[tuple[str, str], bytes]) -> frozenset[str]:
+        """Domains whose DKIM signature over the message holds (RFC 6376), given the TXT records.
+
+        `keys` maps (domain, selector) to the record. Empty also when the check breaks its process.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailedReceipt:
+    """A receipt that a message brought. `documents` are the message's own; `repeat` as in Report."""
+
+    receipt: Receipt
+    documents: tuple[Document, ...]
+    repeat: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailed:
+    """What became of a message so far, and where it stands.
+
+    `place` None: it was deleted, or left the mailbox. `answered`: the answer was sent, or given up for good;
+    when (`answered_at`) and to whom (`answered_to`, None: nobody). `moved_at`: when it came to its place.
+    """
+
+    arrival: str
+    origin: Origin
+    received_at: Instant
+    receipts: tuple[MailedReceipt, ...]
+    ignored: tuple[Refusal, ...]
+    place: MessagePlace | None
+    filed: Filed
+    answered: bool
+    answered_at: Instant | None = None
+    answered_to: str | None = None
+    moved_at: Instant | None = None
+
+
+class MailBook(Protocol):
+    """What the ledger knows of messages; the mailboxes' own view of it."""
+
+    async def arrived(
+        self, account: str, mailbox: str, uidvalidity: int, uids: Collection[int]
+    ) -> Mapping[int, str]:
+        """Those of the UIDs that were committed, now or in their former place, each with its arrival.
+
+        Of several (a server that was restored gives UIDs out again) the newest.
+        """
+        ...
+
+    async def mailed(self, arrival: str) -> Mailed | None: ...
+
+    async def unfiled(self, source: str, *, limit: int, after: str = "") -> Sequence[Mailed]:
+        """Messages of this source that were never filed although no receipt of theirs waits any more.
+
+        Oldest first, those behind the arrival `after`. Also one that is gone: `moved` with how it would have
+        been filed ends that.
+        """
+        ...
+
+    async def count_from(self, source: str, sender: str, *, since: Instant) -> int:
+        """Messages of this sender, in whatever case it is written, that were committed since then."""
+        ...
+
+    async def companions_of(self, sha256: str, *, source: str) -> int:
+        """Messages of this source that brought a document with these bytes beside others.
+
+        Counted as long as the ledger lives, also when the bytes themselves were purged.
+        """
+        ...
+
+    async def count_answers(self, address: str, *, since: Instant) -> int:
+        """Answers sent to this address, in whatever case it is written, since then."""
+        ...
+
+    async def moved(self, arrival: str, *, place: MessagePlace | None, filed: Filed, now: Instant) -> None:
+        """Durable when it returns, like all that follow. Raises UnknownArrival, and changes nothing."""
+        ...
+
+    async def answered(self, arrival: str, *, address: str | None, now: Instant) -> None:
+        """`address` None: the answer was given up; it counts for no cap. Raises UnknownArrival."""
+        ...
+
+    async def find_message(self, message_id: str) -> Sequence[Mailed]:
+        """By Message-ID, with or without angle brackets; newest first, of very many only the newest."""
+        ...
+
+    async def hold_mailbox(self, name: str, *, owner: str, until: Instant, now: Instant) -> bool:
+        """One reader for each mailbox, whatever number of nodes share the ledger. False: another has it.
+
+        Holding it again prolongs it; `until` <= now gives it up, and returns False.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One reply to one message: how each of its parts ended."""
+
+    mailed: Mailed
+    to: str
+
+
+class Correspondent(Protocol):
+    async def send(self, answer: Answer) -> None:
+        """Hand it to the mail server; sent twice it is the same message (its Message-ID is the arrival's).
+
+        Raises SourceUnavailable when it may be tried again, Undeliverable when not.
+        """
+        ...
+
+
+class Undeliverable(Exception):
+    """The mail server refuses this answer for good; the message says what it said."""
+
+
 # --- normalizer and destinations ---------------------------------------------------------------------------
 
 
@@ -164,14 +322,23 @@ class Normalizer(Protocol):
         """
         ...
 
-    async def same(self, first: ReceiptImage, second: ReceiptImage) -> bool:
-        """Whether two images show the same receipt: aligned, then compared in full. False when in doubt."""
+    async def same(self, first: ReceiptImage, second: ReceiptImage) -> bool | None:
+        """Whether two images show the same receipt: aligned, then compared in full. False when in doubt.
+
+        None when the comparison did not come to an end: it took too long, or broke down. Raises OSError for
+        images that can't be read, and for broken machinery.
+        """
         ...
 
 
 class Destination(Protocol):
     @property
     def name(self) -> str: ...
+
+    @property
+    def accounts(self) -> Collection[str]:
+        """Whom else it can upload as, beside its own user."""
+        ...
 
     @property
     def slots(self) -> Mapping[str, bool]:
@@ -229,19 +396,22 @@ class Accepted:
     """What the ledger made of an arrival: one entry for each NewReceipt, in order.
 
     `repeats` holds the IDs of those in `receipts` that existed before. `known`: this arrival had been
-    committed before (a crash came before its acknowledgement), nothing was added.
+    committed before (a crash came before its acknowledgement), nothing was added; `unrecorded` are the sha256
+    of documents that were not among its documents and archives then. They have no entry.
     """
 
     receipts: tuple[Receipt, ...]
     repeats: frozenset[str] = frozenset()
     known: bool = False
+    unrecorded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """A receipt with its documents in order."""
+    """A receipt with its documents in order, and where they came from."""
 
     receipt: Receipt
+    origin: Origin
     documents: tuple[Document, ...]
 
 
@@ -252,6 +422,17 @@ class Feedback:
     id: str
     report: Report
     failures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired:
+    """sha256 of documents, images and archives; `last` is where to go on, None when there are no more.
+
+    What has not been purged meanwhile may be found again further on.
+    """
+
+    sha256s: Sequence[str]
+    last: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +462,10 @@ class Ledger(Protocol):
     async def assign(
         self, receipt: Receipt, *, destined: Destined, account: str | None, now: Instant
     ) -> Receipt:
-        """Give a receipt without a target its target and slot, and with them a new idempotency key."""
+        """Give a receipt without a target its target and slot, and with them a new idempotency key.
+
+        `account` None: the one it came with, if any.
+        """
         ...
 
     async def move(
@@ -298,7 +482,7 @@ class Ledger(Protocol):
         """One transition outside an attempt: reject, hold, drop, requeue, confirm, release …
 
         A requeue adds the reason it was held for to `waived`, sets attempts to 0 and due_at to now. Of a
-        failed receipt it raises SlotTaken when another one got its slot meanwhile, unless that was waived.
+        failed receipt it raises SlotTaken as `prepare` does.
         """
         ...
 
@@ -308,7 +492,8 @@ class Ledger(Protocol):
         """received -> ready with this image, its steps, warnings and fingerprint.
 
         `one_image`: raises SlotTaken, and changes nothing, when another receipt of this target and slot is
-        ready, claimed, uploading, unconfirmed or uploaded.
+        ready, claimed, uploading, unconfirmed or uploaded; unless that was waived, or this one was accepted
+        with `again` and the other one is of the same documents.
         """
         ...
 
@@ -360,11 +545,18 @@ class Ledger(Protocol):
 
     async def feedback_deferred(self, feedback: Feedback, *, due_at: Instant) -> None: ...
 
-    async def expired(self, *, before: Instant, limit: int) -> Sequence[str]:
-        """sha256 of documents and images nobody needs: all their receipts uploaded or dropped before then."""
+    async def expired(self, *, before: Instant, after: str, limit: int) -> Expired:
+        """Which bytes nobody needs: all their receipts were uploaded or dropped before then.
+
+        Looks at the next `limit` of them behind `after` (at first ""), so that each look is short.
+        """
         ...
 
     async def purged(self, sha256s: Sequence[str], *, now: Instant) -> None: ...
+
+    async def forget_looks(self, *, before: Instant, limit: int) -> int:
+        """Forget what images of receipts received before then look like, of at most `limit`; how many."""
+        ...
 
     async def known(self, sha256s: Sequence[str]) -> frozenset[str]:
         """Those of the given hashes that belong to a document or an image of the ledger."""
@@ -423,6 +615,17 @@ class Waiting:
     next_due: Instant | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """What became of an arrival: the receipts it made or met again, in order, and what was ignored."""
+
+    id: str
+    origin: Origin
+    received_at: Instant
+    receipts: tuple[Receipt, ...]
+    ignored: tuple[Refusal, ...]
+
+
 class LedgerReader(Protocol):
     """The read side, for commands and pages. Sees only what is committed."""
 
@@ -436,8 +639,17 @@ class LedgerReader(Protocol):
         states: Collection[State] = (),
         limit: int | None = None,
         changed_since: Instant | None = None,
+        before: str | None = None,
     ) -> Sequence[Receipt]:
-        """Newest first."""
+        """Newest first. `before`: only those older than the receipt with this ID, as the next page begins."""
+        ...
+
+    async def arrived(self, arrival_id: str) -> Arrived | None:
+        """By full ID, or by an unambiguous beginning of at least 8 characters."""
+        ...
+
+    async def mailed(self, arrival_id: str) -> Mailed | None:
+        """By full ID; None for what came in another way than by mail."""
         ...
 
     async def lookalikes(

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
+from ingestd.domain.mail import Person
 from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Route
 
@@ -99,6 +100,89 @@ class FolderSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthSettings:
+    """OAuth 2.0 (RFC 6749) for one login. `provider` fills in the URLs and the scope where they are known.
+
+    `refresh_token` is where the first refresh token is read from; what the server gives later is kept in
+    `store` and wins. Without either, `ingestd login` gets one: by the device flow (RFC 8628) at `device_url`,
+    or with a browser (RFC 8252) at `authorize_url`.
+    """
+
+    grant: Literal["refresh_token", "client_credentials"]
+    token_url: str
+    client_id: str
+    scope: str = ""
+    client_secret: Secret | None = None
+    refresh_token: Secret | None = None
+    device_url: str | None = None
+    authorize_url: str | None = None
+    store: Path
+    """File of the tokens got so far, owned by the daemon (0600)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flood:
+    """At most so many messages of one sender within the time."""
+
+    messages: int
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxSettings:
+    name: str
+    host: str
+    port: int = 993
+    security: Literal["tls", "none"] = "tls"
+    """Implicit TLS (RFC 8314); `none` only to loopback."""
+    ca_file: Path | None = None
+    user: str
+    password: Secret | None = None
+    oauth: OAuthSettings | None = None
+    """Instead of the password: XOAUTH2."""
+    mailbox: str = "INBOX"
+    addresses: tuple[str, ...] = ()
+    """Own addresses beside `user`: which recipient is meant, and whom never to answer."""
+    allow: tuple[str, ...] = ()
+    """Patterns of senders, with `*`. Those of [[people]] need not be repeated."""
+    require: Literal["dmarc", "dkim", "none"] = "dmarc"
+    trusted_authserv: tuple[str, ...] = ()
+    """Whose Authentication-Results are believed: the authserv-id of our own server (RFC 8601 section 2.5)."""
+    strangers: Literal["hold", "reject"] = "hold"
+    flood: Flood = field(default_factory=lambda: Flood(messages=500, within=timedelta(hours=1)))
+    after: Literal["move", "flag", "delete", "leave"] = "move"
+    uploaded: str = "Ingestd/Uploaded"
+    rejected: str = "Ingestd/Rejected"
+    reply: bool = False
+    poll: timedelta = timedelta(minutes=5)
+    idle: timedelta = timedelta(minutes=9)
+    """An IDLE is renewed after this; RFC 2177 advises less than 29 minutes, NAT tables forget sooner."""
+    deadline: timedelta = timedelta(seconds=30)
+    """Longest silence of the server after any command."""
+    max_size: int = 60 * MEGABYTE
+    """A larger message is not fetched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpSettings:
+    """How answers are sent."""
+
+    host: str
+    port: int
+    security: Literal["tls", "starttls", "none"]
+    sender: str
+    """Address that answers come from."""
+    ca_file: Path | None = None
+    user: str | None = None
+    password: Secret | None = None
+    templates: Path | None = None
+    """Directory with the wording of answers; None: that of the program."""
+    most_per_hour: int = 20
+    """Answers to one address within an hour."""
+    timeout: timedelta = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -112,4 +196,7 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     targets: Mapping[str, ConcurImageV1Settings] = field(default_factory=dict)
     folders: tuple[FolderSettings, ...] = ()
+    mailboxes: tuple[MailboxSettings, ...] = ()
+    people: tuple[Person, ...] = ()
+    smtp: SmtpSettings | None = None
     routes: tuple[Route, ...] = ()

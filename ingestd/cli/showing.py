@@ -1,5 +1,5 @@
 """`ingestd show`: everything known about one receipt: its state, what to do, what it is made of and what was
-done to it, its history and its attempts.
+done to it, its history and its attempts; or what became of an arrival, which replies to mails name.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ingestd.cli.mail import mail_json, tell_mail
 from ingestd.cli.rendering import (
     attempt_json,
     destined,
@@ -16,8 +17,10 @@ from ingestd.cli.rendering import (
     history_json,
     image_json,
     local_moment,
+    moment,
     one_line,
     print_json,
+    print_rows,
     receipt_json,
 )
 from ingestd.cli.session import ConfigOption, JsonOption, configured, with_reader
@@ -25,7 +28,7 @@ from ingestd.domain.document import Document
 from ingestd.domain.errors import UnknownReceipt
 from ingestd.domain.receipt import Attempt, Receipt
 from ingestd.domain.states import State
-from ingestd.interfaces import HistoryEntry, LedgerReader
+from ingestd.interfaces import Arrived, HistoryEntry, LedgerReader, Mailed
 
 NEXT = {
     State.RECEIVED: "Nothing: it will be checked when `ingestd run` runs.",
@@ -53,16 +56,30 @@ class _Known:
     history: Sequence[HistoryEntry]
     attempts: Sequence[Attempt]
     thumbnail: Path | None
+    mailed: Mailed | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Several:
+    """An arrival of several receipts, or of none."""
+
+    arrived: Arrived
+    mailed: Mailed | None
 
 
 def show(
     receipt_id: Annotated[
-        str, typer.Argument(metavar="ID", help="A receipt's ID, or its first 8+ characters.")
+        str,
+        typer.Argument(
+            metavar="ID", help="The ID of a receipt or of an arrival, or its first 8+ characters."
+        ),
     ],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell everything about one receipt: where it is, why, and what to do.
+
+    The ID of an arrival, as the reply to a mail names it, lists its receipts.
 
     \b
     ingestd show 019a6b3c-5d1e
@@ -70,21 +87,26 @@ def show(
     """
     settings = configured(config)
 
-    async def ask(reader: LedgerReader) -> _Known:
-        receipt = await found(reader, receipt_id)
-        return _Known(
-            receipt=receipt,
-            documents=await reader.documents(receipt.id),
-            history=await reader.history(receipt.id),
-            attempts=await reader.attempts(receipt.id),
-            thumbnail=_thumbnail(receipt),
-        )
+    async def ask(reader: LedgerReader) -> _Known | _Several:
+        arrived = None
+        if await reader.get(receipt_id) is None:
+            arrived = await reader.arrived(receipt_id)
+        if arrived is None:
+            receipt = await found(reader, receipt_id)
+            return await _known(reader, receipt, receipt.arrival)
+        if len(arrived.receipts) == 1:
+            return await _known(reader, arrived.receipts[0], arrived.id)
+        return _Several(arrived=arrived, mailed=await reader.mailed(arrived.id))
 
-    known = with_reader(settings, ask)
-    if as_json:
-        print_json(_as_json(known))
-    else:
-        _tell(known)
+    match with_reader(settings, ask):
+        case _Known() as known if as_json:
+            print_json(_as_json(known))
+        case _Known() as known:
+            _tell(known)
+        case several if as_json:
+            print_json(_arrived_json(several))
+        case several:
+            _tell_arrived(several)
 
 
 async def found(reader: LedgerReader, receipt_id: str) -> Receipt:
@@ -93,6 +115,17 @@ async def found(reader: LedgerReader, receipt_id: str) -> Receipt:
     if receipt is None:
         raise UnknownReceipt(f"there is no single receipt {receipt_id!r}; `ingestd list` shows their IDs")
     return receipt
+
+
+async def _known(reader: LedgerReader, receipt: Receipt, arrival: str) -> _Known:
+    return _Known(
+        receipt=receipt,
+        documents=await reader.documents(receipt.id),
+        history=await reader.history(receipt.id),
+        attempts=await reader.attempts(receipt.id),
+        thumbnail=_thumbnail(receipt),
+        mailed=await reader.mailed(arrival),
+    )
 
 
 def _thumbnail(receipt: Receipt) -> Path | None:
@@ -107,6 +140,9 @@ def _as_json(known: _Known) -> dict[str, object]:
     image = known.receipt.image
     return {
         **receipt_json(known.receipt),
+        "arrival": known.receipt.arrival,
+        "person": known.receipt.person,
+        "mail": None if known.mailed is None else mail_json(known.mailed),
         "files": [document_json(document, known.receipt) for document in known.documents],
         "image": None if image is None else image_json(image),
         "steps": [] if image is None else list(image.steps),
@@ -116,8 +152,23 @@ def _as_json(known: _Known) -> dict[str, object]:
     }
 
 
+def _arrived_json(several: _Several) -> dict[str, object]:
+    arrived = several.arrived
+    return {
+        "arrival": arrived.id,
+        "source": arrived.origin.source,
+        "path": arrived.origin.path,
+        "received_at": moment(arrived.received_at),
+        "mail": None if several.mailed is None else mail_json(several.mailed),
+        "receipts": [receipt_json(receipt) for receipt in arrived.receipts],
+        "ignored": [{"filename": one.filename, "reason": one.reason} for one in arrived.ignored],
+    }
+
+
 def _tell(known: _Known) -> None:
     _tell_receipt(known.receipt)
+    if known.mailed is not None:
+        tell_mail(known.mailed)
     _tell_documents(known)
     _tell_history(known.history)
     _tell_attempts(known.attempts)
@@ -132,6 +183,8 @@ def _tell_receipt(receipt: Receipt) -> None:
     say(f"next       {NEXT[receipt.state].format(id=receipt.id)}")
     say(f"file       {one_line(receipt.path)}  (from {receipt.source})")
     say(f"slot       {destined(receipt)}" + (f"  as {receipt.account}" if receipt.account else ""))
+    if receipt.person:
+        say(f"person     {one_line(receipt.person)}")
     say(f"image ID   {receipt.image_id or '-'}")
     for key, value in receipt.fields.items():
         say(f"{one_line(key):<10} {one_line(value)}")
@@ -177,3 +230,20 @@ def _tell_attempts(attempts: Sequence[Attempt]) -> None:
             say(f"     correlation ID {attempt.correlation_id}")
         if attempt.message:
             say(f"     {attempt.message}")
+
+
+def _tell_arrived(several: _Several) -> None:
+    say, arrived = typer.echo, several.arrived
+    say(f"arrival    {arrived.id}")
+    say(f"came       {local_moment(arrived.received_at)}  {one_line(arrived.origin.path)}")
+    say(f"from       {arrived.origin.source}")
+    if several.mailed is not None:
+        tell_mail(several.mailed)
+    for refusal in arrived.ignored:
+        say(f"ignored    {one_line(refusal.filename)}: {one_line(refusal.reason)}")
+    if not arrived.receipts:
+        say("receipts   none")
+        return
+    say("")
+    rows = ([r.id, str(r.state), r.filename, destined(r), r.image_id or ""] for r in arrived.receipts)
+    print_rows(("receipt", "state", "file", "slot", "image ID"), rows)

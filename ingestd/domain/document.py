@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, NewType, Protocol
 
+from ingestd.domain.mail import MessageOrigin
+
 Instant = NewType("Instant", int)
 """Microseconds since 1970-01-01 UTC."""
 
@@ -28,8 +30,8 @@ class OriginKind(StrEnum):
 class Origin:
     """Where an arrival came from: enough for routing it, and for reporting its end to the person there.
 
-    `path` is relative to the watched folder, with `/` between its parts; for a submission the path as typed.
-    `sender` is empty for files.
+    `path` is relative to the watched folder, with `/` between its parts; for a submission the path as typed,
+    for a mail its subject made presentable. `sender` is empty for files; `mail` is set for mails.
     """
 
     kind: OriginKind
@@ -38,6 +40,7 @@ class Origin:
     sender: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     """More for routing (mail: from, address, subject). Routing adds source, path and filename itself."""
+    mail: MessageOrigin | None = None
 
 
 class Content(Protocol):

@@ -39,11 +39,18 @@ class SlotTaken(IngestdError):
 
     def __init__(self, receipt: str, filename: str, state: str) -> None:
         self.receipt, self.filename, self.state = receipt, filename, state
-        super().__init__(f"the slot belongs to receipt {receipt} ({filename}), which is {state}")
+        super().__init__(
+            f"the slot takes one image and belongs to receipt {receipt} ({filename}), which is {state}; if it"
+            " is to have this one too, send the file again and retry the receipt that is held then"
+        )
 
 
 class UnknownReceipt(IngestdError):
     """There is no receipt with this ID."""
+
+
+class UnknownArrival(IngestdError):
+    """There is no arrival by mail with this ID."""
 
 
 class LedgerUnavailable(IngestdError):

@@ -10,14 +10,14 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, not_, or_, select, update
 
-from ingestd.domain.document import Document, Instant
+from ingestd.domain.document import Document, Instant, Origin
 from ingestd.domain.receipt import NO_TARGET, Receipt
 from ingestd.domain.retry import later
 from ingestd.domain.states import OWNED, Event, State
 from ingestd.interfaces import Recovered, Work
 from ingestd.ledger.attempts import lose_orphan
-from ingestd.ledger.rows import STORED_COLUMNS, document
-from ingestd.ledger.schema import documents, feedback, receipt_documents, receipts
+from ingestd.ledger.rows import ORIGIN_COLUMNS, STORED_COLUMNS, document, origin
+from ingestd.ledger.schema import arrivals, documents, feedback, messages, receipt_documents, receipts
 from ingestd.ledger.transaction import Operation, Transaction
 from ingestd.ledger.transitions import (
     DAEMON,
@@ -38,7 +38,8 @@ def take_received(*, owner: str, lease: timedelta, limit: int, now: Instant) -> 
         taken = [replace(receipt, owner=owner, lease_until=until) for receipt in found]
         fenced_many(tx, _RESERVE, [(r, {"owner": owner, "lease_until": until}) for r in taken])
         originals = _documents_of(tx, [receipt.id for receipt in taken])
-        return [Work(receipt=r, documents=tuple(originals[r.id])) for r in taken]
+        origins = _origins_of(tx, sorted({receipt.arrival for receipt in taken}))
+        return [Work(receipt=r, origin=origins[r.arrival], documents=tuple(originals[r.id])) for r in taken]
 
     return run
 
@@ -141,6 +142,12 @@ def _documents_of(tx: Transaction, receipt_ids: Sequence[str]) -> dict[str, list
     return found
 
 
+def _origins_of(tx: Transaction, arrival_ids: Sequence[str]) -> dict[str, Origin]:
+    if not arrival_ids:
+        return {}
+    return {row.id: origin(row) for row in tx.execute(_ORIGINS, {"ids": arrival_ids})}
+
+
 def _oldest_first(*conditions: ColumnElement[bool]) -> Select[tuple[object, ...]]:
     """Receipts that are due, longest due first, locked; those another node has locked are passed by."""
     return (
@@ -210,4 +217,9 @@ _DOCUMENTS = (
     .join(documents, receipt_documents.c.document_id == documents.c.id)
     .where(receipt_documents.c.receipt_id.in_(bindparam("ids", expanding=True)))
     .order_by(receipt_documents.c.receipt_id, receipt_documents.c.position)
+)
+_ORIGINS = (
+    select(arrivals.c.id, *ORIGIN_COLUMNS)
+    .outerjoin(messages, messages.c.arrival_id == arrivals.c.id)
+    .where(arrivals.c.id.in_(bindparam("ids", expanding=True)))
 )

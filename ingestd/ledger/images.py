@@ -47,6 +47,19 @@ def prepare(receipt: Receipt, image: ReceiptImage, *, one_image: bool, now: Inst
     return run
 
 
+def forget_looks(*, before: Instant, limit: int) -> Operation[int]:
+    """Ledger.forget_looks. Reads the whole table, which is narrow and holds what the window does."""
+
+    def run(tx: Transaction) -> int:
+        tx.flush()
+        old = [row._asdict() for row in tx.execute(_OLD, {"before": before, "limit": limit})]
+        if old:
+            tx.execute(_FORGET, old)
+        return len(old)
+
+    return run
+
+
 def lookalikes(
     connection: Connection,
     receipt: Receipt,
@@ -110,8 +123,12 @@ def _in_order(connection: Connection, ids: Sequence[str], spool_path: SpoolPath)
     return [stored(found[one], spool_path) for one in ids]
 
 
-_FORGET = delete(looks).where(
-    *(looks.c[name] == bindparam(f"b_{name}") for name in ("target", "account", "pages", "at", "receipt_id"))
+_PLACE = ("target", "account", "pages", "at", "receipt_id")
+_FORGET = delete(looks).where(*(looks.c[name] == bindparam(f"b_{name}") for name in _PLACE))
+_OLD = (
+    select(*(looks.c[name].label(f"b_{name}") for name in _PLACE))
+    .where(looks.c.at < bindparam("before"))
+    .limit(bindparam("limit"))
 )
 _newest = (
     select(looks.c.at, looks.c.receipt_id, looks.c.fingerprint)

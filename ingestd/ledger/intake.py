@@ -18,7 +18,7 @@ from ingestd.domain.receipt import NO_TARGET, Receipt, idempotency_key, new_id
 from ingestd.domain.routing import Destined
 from ingestd.domain.states import SETTLED, Event, State
 from ingestd.interfaces import Accepted, NewArrival, NewReceipt
-from ingestd.ledger import slots
+from ingestd.ledger import messages, slots
 from ingestd.ledger.chain import START, digest
 from ingestd.ledger.rows import STORED_COLUMNS, Stored, receipt_row, to_json
 from ingestd.ledger.schema import (
@@ -70,12 +70,13 @@ def assign(receipt: Receipt, *, destined: Destined, account: str | None, now: In
 
     def run(tx: Transaction) -> Receipt:
         before = current(tx, receipt)
+        uploads_as = before.account if account is None else account
         if before.target != NO_TARGET or before.state not in (State.RECEIVED, State.HELD):
             raise IllegalTransition(f"a receipt that is {before.state} for {before.target} stays there")
         tx.flush()
         hashes = tx.execute(_HASHES, {"b_id": before.id}).scalars().all()
         slot = str(destined.slot)
-        key = idempotency_key(hashes, target=destined.target, account=account, slot=slot)
+        key = idempotency_key(hashes, target=destined.target, account=uploads_as, slot=slot)
         twin = _latest(tx, key)
         seen = _standing(tx, twin)
         if seen is not None and not _is_tried_again(seen.state):
@@ -93,7 +94,7 @@ def assign(receipt: Receipt, *, destined: Destined, account: str | None, now: In
             generation=twin.generation + 1 if twin else 1,
             target=destined.target,
             slot=slot,
-            account=account,
+            account=uploads_as,
         )
         fenced(tx, _ASSIGN, before, {name: getattr(after, name) for name in _ASSIGNED})
         record(tx, before, after, "assign", actor=DAEMON, note=str(destined))
@@ -115,8 +116,10 @@ def _record_arrival(tx: Transaction, arrival: NewArrival, now: Instant) -> None:
             "payload_count": _came_of(arrival) if arrival.payloads is None else arrival.payloads,
             "received_at": now,
             "facts": to_json(origin.facts),
+            **messages.arrival_columns(origin),
         },
     )
+    messages.record(tx, arrival, now)
     for position, refusal in enumerate(arrival.ignored):
         row = {"position": position, "filename": refusal.filename, "reason": refusal.reason}
         tx.append(ignored, {"arrival_id": arrival.id, **row})
@@ -232,6 +235,7 @@ def _new_receipt(arrival: NewArrival, new: NewReceipt, generation: int, now: Ins
         documents=len(new.documents),
         person=new.person,
         fields=dict(new.fields),
+        again=new.again,
     )
 
 
@@ -334,12 +338,15 @@ def _accepted_before(tx: Transaction, arrival: NewArrival) -> Accepted:
         for same in (list(group) for _, group in groupby(rows, key=attrgetter("entry")))
     ]
     archives = frozenset(tx.execute(_ARCHIVES, {"b_id": arrival.id}).scalars())
-    own = next((row.receipt_id for row in rows if row.made_of_it), None)
-    ids = _match(made, [tuple(d.sha256 for d in new.documents) for new in arrival.receipts], archives, own)
+    own = min(rows, key=lambda row: not row.made_of_it, default=None)
+    again = [tuple(document.sha256 for document in new.documents) for new in arrival.receipts]
+    ids = _match(made, again, archives, None if own is None else own.receipt_id)
     found = {receipt.id: receipt for receipt in fetch(tx, _BY_IDS, {"ids": list(set(ids))})}
     entries = tuple(found[receipt_id] for receipt_id in ids)
     repeats = frozenset(r.id for r in entries if r.arrival != arrival.id)
-    return Accepted(receipts=entries, repeats=repeats, known=True)
+    recorded = archives.union(*(hashes for hashes, _ in made))
+    unrecorded = frozenset[str]().union(*again) - recorded
+    return Accepted(receipts=entries, repeats=repeats, known=True, unrecorded=unrecorded)
 
 
 def _match(
@@ -348,7 +355,7 @@ def _match(
     """The receipt of each group of documents: the one made of just these, else the one that has the first.
 
     An archive that could be opened then and can't be now comes as a document: it stands for what it held,
-    and is given one that was made of this arrival (`own`).
+    and is given one that was made of this arrival, or that a part of it repeats (`own`).
     """
     recorded = {sha256 for hashes, _ in made for sha256 in hashes}
     left = list(made)

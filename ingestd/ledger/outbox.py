@@ -4,18 +4,18 @@ One row for each arrival that wants to hear of a receipt. It becomes due when th
 receipt leaves that state, nothing is due until it settles again.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, case, select, union_all, update
+from sqlalchemy import bindparam, case, select, update
 
 from ingestd.domain.document import Document, Instant
 from ingestd.domain.receipt import NO_TARGET
 from ingestd.domain.states import State
 from ingestd.interfaces import Feedback, Report
-from ingestd.ledger.rows import document, origin
-from ingestd.ledger.schema import arrivals, documents, feedback, receipt_documents, receipts, sightings
+from ingestd.ledger.brought import BROUGHT, by_receipt
+from ingestd.ledger.rows import ORIGIN_COLUMNS, origin
+from ingestd.ledger.schema import arrivals, feedback, messages, receipts
 from ingestd.ledger.transaction import Operation, Transaction
 
 
@@ -23,7 +23,10 @@ def feedback_due(*, limit: int, now: Instant) -> Operation[Sequence[Feedback]]:
     def run(tx: Transaction) -> Sequence[Feedback]:
         tx.flush()
         rows = tx.execute(_DUE, {"now": now, "limit": limit}).all()
-        brought = _brought(tx, [row.arrival_id for row in rows])
+        if not rows:
+            return []
+        arrived = sorted({row.arrival_id for row in rows})
+        brought = by_receipt(tx.execute(BROUGHT, {"ids": arrived}), tx.spool_path)
         return [_feedback(row, brought[row.receipt_id, row.arrival_id]) for row in rows]
 
     return run
@@ -45,18 +48,9 @@ def feedback_deferred(item: Feedback, *, due_at: Instant) -> Operation[None]:
     return run
 
 
-def _brought(tx: Transaction, arrival_ids: Sequence[str]) -> dict[tuple[str, str], list[Document]]:
-    """The documents by receipt and arrival, in the order they came in."""
-    found: dict[tuple[str, str], list[Document]] = defaultdict(list)
-    if arrival_ids:
-        for row in tx.execute(_BROUGHT, {"ids": sorted(set(arrival_ids))}):
-            found[row.receipt_id, row.arrival_id].append(document(row, tx.spool_path))
-    return found
-
-
 def _feedback(row: Any, brought: Sequence[Document]) -> Feedback:
     report = Report(
-        origin=origin(kind=row.kind, source=row.source, path=row.path, sender=row.sender, facts=row.facts),
+        origin=origin(row),
         arrival=row.arrival_id,
         receipt=row.receipt_id,
         documents=tuple(brought),
@@ -85,30 +79,15 @@ _DUE = (
             for name in ("receipt_id", "arrival_id", "repeat", "version", "failures", "place")
         ),
         *(receipts.c[name] for name in ("state", "target", "slot", "image_id", "reason", "updated_at")),
-        *(arrivals.c[name] for name in ("kind", "source", "path", "sender", "facts")),
+        *ORIGIN_COLUMNS,
     )
     .join(receipts, receipts.c.id == feedback.c.receipt_id)
     .join(arrivals, arrivals.c.id == feedback.c.arrival_id)
+    .outerjoin(messages, messages.c.arrival_id == arrivals.c.id)
     .where(feedback.c.due_at <= bindparam("now"))
     .order_by(feedback.c.due_at, feedback.c.receipt_id, feedback.c.arrival_id)
     .limit(bindparam("limit"))
 )
-_DOCUMENT = tuple(
-    documents.c[name]
-    for name in (
-        *("arrival_id", "entry", "position", "filename", "size", "sha256", "declared_type"),
-        "arrived_as",
-    )
-)
-_IN_ARRIVALS = documents.c.arrival_id.in_(bindparam("ids", expanding=True))
-_BROUGHT = union_all(
-    select(receipt_documents.c.receipt_id, *_DOCUMENT)
-    .join(documents, documents.c.id == receipt_documents.c.document_id)
-    .where(_IN_ARRIVALS),
-    select(sightings.c.receipt_id, *_DOCUMENT)
-    .join(documents, documents.c.id == sightings.c.document_id)
-    .where(_IN_ARRIVALS),
-).order_by("entry", "position")
 _SAME_ROW = (feedback.c.receipt_id == bindparam("b_receipt"), feedback.c.arrival_id == bindparam("b_arrival"))
 _IS_LATEST = feedback.c.version == bindparam("b_version")
 _DONE = (

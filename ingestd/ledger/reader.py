@@ -10,13 +10,24 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, bindparam, func, not_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    bindparam,
+    func,
+    not_,
+    select,
+    union_all,
+)
 
 from ingestd.domain.document import Document, Instant, ReceiptImage
 from ingestd.domain.receipt import Attempt, Receipt
 from ingestd.domain.states import OWNED, State
-from ingestd.interfaces import Balance, HistoryEntry, Waiting
-from ingestd.ledger import images, schema
+from ingestd.interfaces import Arrived, Balance, HistoryEntry, Mailed, Waiting
+from ingestd.ledger import arrived, images, schema
 from ingestd.ledger.dispatch import any_of
 from ingestd.ledger.engine import open_engine, our_errors, sqlite_path
 from ingestd.ledger.rows import STORED_COLUMNS, SpoolPath, document, stored
@@ -44,22 +55,20 @@ class SqlLedgerReader:
 
     def __init__(self, engine: Engine, *, spool_path: SpoolPath, path: Path | None) -> None:
         self._engine = engine
-        self._spool_path = spool_path
+        self.spool_path = spool_path
         self._path = path
 
     async def get(self, receipt_id: str) -> Receipt | None:
         """None also for a beginning that fits several receipts, or is shorter than 8 characters."""
-        beginning = receipt_id.strip().lower()
-        if len(beginning) < SHORTEST_PREFIX or not re.fullmatch(r"[0-9a-f-]{8,36}", beginning):
+        bounds = _bounds(receipt_id)
+        if bounds is None:
             return None
 
-        def read(connection: Connection) -> Receipt | None:
-            # "g" sorts behind every digit an ID is written with.
-            bounds = {"first": beginning, "behind": f"{beginning}g"}
+        def ask(connection: Connection) -> Receipt | None:
             rows = connection.execute(_BY_PREFIX, bounds).all()
-            return stored(rows[0], self._spool_path) if len(rows) == 1 else None
+            return stored(rows[0], self.spool_path) if len(rows) == 1 else None
 
-        return await self._read(read)
+        return await self.read(ask)
 
     async def find(
         self,
@@ -67,75 +76,89 @@ class SqlLedgerReader:
         states: Collection[State] = (),
         limit: int | None = None,
         changed_since: Instant | None = None,
+        before: str | None = None,
     ) -> Sequence[Receipt]:
-        statement = _NEWEST_FIRST
-        if states:
-            statement = statement.where(schema.receipts.c.state.in_([state.value for state in states]))
+        """A page of a state costs what it holds: each state is read in the order of its own index."""
+        conditions = [] if before is None else [_receipt.id < before]
         if changed_since is not None:
-            statement = statement.where(schema.receipts.c.updated_at >= changed_since)
-        if limit is not None:
-            statement = statement.limit(limit)
+            conditions.append(_receipt.updated_at >= changed_since)
+        statement = _newest_first(states, conditions, limit)
 
-        def read(connection: Connection) -> Sequence[Receipt]:
+        def ask(connection: Connection) -> Sequence[Receipt]:
             rows = connection.execution_options(yield_per=1000).execute(statement)
-            return [stored(row, self._spool_path) for row in rows]
+            return [stored(row, self.spool_path) for row in rows]
 
-        return await self._read(read)
+        return await self.read(ask)
 
     async def lookalikes(
         self, receipt: Receipt, image: ReceiptImage, *, since: Instant, limit: int
     ) -> Sequence[Receipt]:
         """Equally near ones oldest first. None for an image without a fingerprint."""
 
-        def read(connection: Connection) -> Sequence[Receipt]:
+        def ask(connection: Connection) -> Sequence[Receipt]:
             return images.lookalikes(
-                connection, receipt, image, since=since, limit=limit, spool_path=self._spool_path
+                connection, receipt, image, since=since, limit=limit, spool_path=self.spool_path
             )
 
-        return await self._read(read)
+        return await self.read(ask)
+
+    async def arrived(self, arrival_id: str) -> Arrived | None:
+        """None also for a beginning that fits several arrivals, or is shorter than 8 characters."""
+        bounds = _bounds(arrival_id)
+        if bounds is None:
+            return None
+        return await self.read(lambda connection: arrived.arrived(connection, bounds, self.spool_path))
+
+    async def mailed(self, arrival_id: str) -> Mailed | None:
+        """By full ID; None for what came in another way than by mail."""
+
+        def ask(connection: Connection) -> Mailed | None:
+            return next(iter(arrived.mailed(connection, [arrival_id], self.spool_path)), None)
+
+        return await self.read(ask)
 
     async def documents(self, receipt_id: str) -> Sequence[Document]:
         """In the order of the pages. The receipt's full ID; empty for one that doesn't exist."""
 
-        def read(connection: Connection) -> Sequence[Document]:
+        def ask(connection: Connection) -> Sequence[Document]:
             rows = connection.execute(_DOCUMENTS, {"id": receipt_id})
-            return [document(row, self._spool_path) for row in rows]
+            return [document(row, self.spool_path) for row in rows]
 
-        return await self._read(read)
+        return await self.read(ask)
 
     async def containers(self, receipt_id: str) -> Sequence[Document]:
         """The archives of the arrival that made this receipt, in the order they came in."""
 
-        def read(connection: Connection) -> Sequence[Document]:
+        def ask(connection: Connection) -> Sequence[Document]:
             rows = connection.execute(_CONTAINERS, {"id": receipt_id})
-            return [document(row, self._spool_path) for row in rows]
+            return [document(row, self.spool_path) for row in rows]
 
-        return await self._read(read)
+        return await self.read(ask)
 
     async def history(self, receipt_id: str) -> Sequence[HistoryEntry]:
         """Oldest first. The receipt's full ID; empty for one that doesn't exist."""
 
-        def read(connection: Connection) -> Sequence[HistoryEntry]:
+        def ask(connection: Connection) -> Sequence[HistoryEntry]:
             return [_history_entry(row) for row in connection.execute(_HISTORY, {"id": receipt_id})]
 
-        return await self._read(read)
+        return await self.read(ask)
 
     async def attempts(self, receipt_id: str) -> Sequence[Attempt]:
         """Oldest first. The receipt's full ID; empty for one that doesn't exist."""
 
-        def read(connection: Connection) -> Sequence[Attempt]:
+        def ask(connection: Connection) -> Sequence[Attempt]:
             return [_attempt(row) for row in connection.execute(_ATTEMPTS, {"id": receipt_id})]
 
-        return await self._read(read)
+        return await self.read(ask)
 
     async def counts(self) -> Mapping[State, int]:
-        return await self._read(_counts)
+        return await self.read(_counts)
 
     async def waiting(self, *, horizon: Instant, closed: Collection[tuple[str, str | None]] = ()) -> Waiting:
         """`next_due`: of the ready receipts; None when there is none."""
         due = _READY_DUE.where(not_(any_of(closed))) if closed else _READY_DUE
 
-        def read(connection: Connection) -> Waiting:
+        def ask(connection: Connection) -> Waiting:
             counts = _counts(connection)
             ready_due = connection.execute(due, {"horizon": horizon}).scalar_one()
             return Waiting(
@@ -147,12 +170,12 @@ class SqlLedgerReader:
                 next_due=connection.execute(_NEXT_DUE).scalar_one(),
             )
 
-        return await self._read(read)
+        return await self.read(ask)
 
     async def balance(self) -> Balance:
         """Receipts are counted by their first history row, so that one that vanished shows."""
 
-        def read(connection: Connection) -> Balance:
+        def ask(connection: Connection) -> Balance:
             return Balance(
                 payloads=connection.execute(_PAYLOADS).scalar_one(),
                 documents=_count(connection, schema.receipt_documents),
@@ -162,17 +185,53 @@ class SqlLedgerReader:
                 states=_counts(connection),
             )
 
-        return await self._read(read)
+        return await self.read(ask)
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._engine.dispose)
 
-    async def _read(self, read: Callable[[Connection], Result]) -> Result:
-        return await asyncio.to_thread(self._in_one_transaction, read)
+    async def read(self, ask: Callable[[Connection], Result]) -> Result:
+        """What `ask` finds, in one transaction; for the rest of this package."""
+        return await asyncio.to_thread(self._in_one_transaction, ask)
 
-    def _in_one_transaction(self, read: Callable[[Connection], Result]) -> Result:
+    def _in_one_transaction(self, ask: Callable[[Connection], Result]) -> Result:
         with our_errors(self._path), self._engine.begin() as connection:
-            return read(connection)
+            return ask(connection)
+
+
+def _bounds(beginning: str) -> dict[str, str] | None:
+    """Between which texts the IDs with this beginning are; None for what is too short, or none at all."""
+    beginning = beginning.strip().lower()
+    if len(beginning) < SHORTEST_PREFIX or not re.fullmatch(r"[0-9a-f-]{8,36}", beginning):
+        return None
+    # "g" sorts behind every digit an ID is written with.
+    return {"first": beginning, "behind": f"{beginning}g"}
+
+
+def _newest_first(
+    states: Collection[State], conditions: Sequence[ColumnElement[bool]], limit: int | None
+) -> Select[Any]:
+    if not states:
+        return select(*STORED_COLUMNS).where(*conditions).order_by(_receipt.id.desc()).limit(limit)
+    newest = union_all(
+        *(
+            select(
+                select(_receipt.id)
+                .where(_receipt.state == state.value, *conditions)
+                .order_by(_receipt.id.desc())
+                .limit(limit)
+                .subquery()
+                .c.id
+            )
+            for state in sorted(states)
+        )
+    ).subquery("newest")
+    return (
+        select(*STORED_COLUMNS)
+        .join(newest, newest.c.id == _receipt.id)
+        .order_by(_receipt.id.desc())
+        .limit(limit)
+    )
 
 
 def _counts(connection: Connection) -> Mapping[State, int]:
@@ -220,7 +279,6 @@ _BY_PREFIX = (
     .where(_receipt.id >= bindparam("first"), _receipt.id < bindparam("behind"))
     .limit(2)
 )
-_NEWEST_FIRST = select(*STORED_COLUMNS).order_by(_receipt.id.desc())
 _DOCUMENTS = (
     select(schema.documents)
     .join(schema.receipt_documents, schema.receipt_documents.c.document_id == schema.documents.c.id)

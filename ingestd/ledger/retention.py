@@ -12,6 +12,8 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Table,
+    Text,
+    and_,
     bindparam,
     exists,
     not_,
@@ -24,6 +26,7 @@ from sqlalchemy import (
 
 from ingestd.domain.document import Instant
 from ingestd.domain.states import State
+from ingestd.interfaces import Expired
 from ingestd.ledger.schema import containers, documents, receipt_documents, receipts, sightings
 from ingestd.ledger.transaction import Operation, Transaction
 
@@ -31,12 +34,18 @@ _CHUNK = 500
 """Hashes in one statement; SQLite takes 32766 parameters, older ones 999."""
 
 
-def expired(*, before: Instant, limit: int) -> Operation[Sequence[str]]:
-    def run(tx: Transaction) -> Sequence[str]:
+def expired(*, before: Instant, after: str, limit: int) -> Operation[Expired]:
+    """Ledger.expired, in the order of the IDs. What can't go yet costs many short looks and no long one."""
+
+    def run(tx: Transaction) -> Expired:
         tx.flush()
-        values = {"before": before, "first_id": _first_id(before), "limit": limit}
+        values = {"after": after, "first_id": _first_id(before), "limit": limit}
+        ids = tx.execute(_NEXT, values).scalars().all()
+        if not ids:
+            return Expired(sha256s=(), last=None)
+        found = tx.execute(_EXPIRED, {"after": after, "upto": ids[-1], "before": before}).scalars()
         # The bytes of a document that was sent as it is are found twice.
-        return list(dict.fromkeys(tx.execute(_EXPIRED, values).scalars()))
+        return Expired(sha256s=tuple(dict.fromkeys(found)), last=ids[-1] if len(ids) == limit else None)
 
     return run
 
@@ -77,18 +86,38 @@ def _chunks(sha256s: Sequence[str]) -> list[Sequence[str]]:
 
 _FINAL = [State.UPLOADED.value, State.DROPPED.value]
 _NEEDED = or_(receipts.c.state.not_in(_FINAL), receipts.c.updated_at >= bindparam("before", type_=BigInteger))
+# Each has an index that holds only what is in the spool, in the order of the IDs.
+_IN_SPOOL = (
+    (documents.c.id, documents.c.sha256, documents.c.purged_at.is_(None)),
+    (
+        receipts.c.id,
+        receipts.c.image_sha256,
+        and_(receipts.c.image_sha256.is_not(None), receipts.c.image_purged_at.is_(None)),
+    ),
+    (containers.c.arrival_id, containers.c.sha256, containers.c.purged_at.is_(None)),
+)
+_AFTER = bindparam("after", type_=Text)
+_LIMIT: BindParameter[int] = bindparam("limit", type_=BigInteger)
+_next = union_all(
+    *(
+        select(
+            select(id_.label("id"))
+            # What came in later can't have been done with before.
+            .where(in_spool, id_ > _AFTER, id_ < bindparam("first_id", type_=Text))
+            .order_by(id_)
+            .limit(_LIMIT)
+            .subquery()
+            .c.id
+        )
+        for id_, _, in_spool in _IN_SPOOL
+    )
+).subquery("next")
+_NEXT = select(_next.c.id).order_by(_next.c.id).limit(_LIMIT)
 _kept = union_all(
-    # What came in later can't have been done with before; leaving it out here spares most of the work. Not
-    # made distinct: that would read all of it before the first is found.
-    select(documents.c.sha256).where(documents.c.purged_at.is_(None), documents.c.id < bindparam("first_id")),
-    select(receipts.c.image_sha256).where(
-        receipts.c.image_sha256.is_not(None),
-        receipts.c.image_purged_at.is_(None),
-        receipts.c.id < bindparam("first_id"),
-    ),
-    select(containers.c.sha256).where(
-        containers.c.purged_at.is_(None), containers.c.arrival_id < bindparam("first_id")
-    ),
+    *(
+        select(sha256.label("sha256")).where(in_spool, id_ > _AFTER, id_ <= bindparam("upto", type_=Text))
+        for id_, sha256, in_spool in _IN_SPOOL
+    )
 ).subquery("kept")
 _same = documents.alias("same")
 _member = documents.alias("member")
@@ -110,16 +139,12 @@ _IS_MEMBER = (
     _archive.c.purged_at.is_(None),
     _member.c.arrival_id == _archive.c.arrival_id,
 )
-_EXPIRED = (
-    select(_kept.c.sha256)
-    .where(
-        not_(_through(receipt_documents, _same, *_IS_SAME)),
-        not_(_through(sightings, _same, *_IS_SAME)),
-        not_(_through(receipt_documents, _member, *_IS_MEMBER)),
-        not_(_through(sightings, _member, *_IS_MEMBER)),
-        ~exists().where(receipts.c.image_sha256 == _kept.c.sha256, _NEEDED).correlate(_kept),
-    )
-    .limit(bindparam("limit"))
+_EXPIRED = select(_kept.c.sha256).where(
+    not_(_through(receipt_documents, _same, *_IS_SAME)),
+    not_(_through(sightings, _same, *_IS_SAME)),
+    not_(_through(receipt_documents, _member, *_IS_MEMBER)),
+    not_(_through(sightings, _member, *_IS_MEMBER)),
+    ~exists().where(receipts.c.image_sha256 == _kept.c.sha256, _NEEDED).correlate(_kept),
 )
 _IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
 _PURGE_DOCUMENTS = (

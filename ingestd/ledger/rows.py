@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ingestd.domain.document import Document, Origin, OriginKind, ReceiptImage
+from ingestd.domain.mail import MessageOrigin, MessagePlace
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.states import State
-from ingestd.ledger.schema import receipts
+from ingestd.ledger.schema import arrivals, messages, receipts
 
 SpoolPath = Callable[[str], Path]
 """Where the spool keeps the bytes with this sha256 (hex)."""
@@ -19,19 +20,21 @@ SpoolPath = Callable[[str], Path]
 class Stored(Receipt):
     """A receipt as the ledger hands it out: it carries the head of its hash chain along.
 
-    The next history row chains to `head`, so a transition needs no look-up, and the write names it.
+    The next history row chains to `head`, so a transition needs no look-up, and the write names it. `again`:
+    whoever sent it wanted it uploaded although it is a repeat.
     """
 
     head: str
     generation: int
     tries: int
+    again: bool
 
 
 _NAMES = (
     "id", "key", "generation", "arrival_id", "target", "account", "slot", "state", "version", "head",
     "attempts", "tries", "due_at", "received_at", "updated_at", "source", "path", "filename", "sha256",
     "documents", "person", "fields", "owner", "lease_until", "image_sha256", "image_type", "image_size",
-    "image_pages", "image_steps", "image_warnings", "image_id", "reference", "reason", "waived",
+    "image_pages", "image_steps", "image_warnings", "image_id", "reference", "reason", "waived", "again",
 )  # fmt: skip
 STORED_COLUMNS = tuple(receipts.c[name] for name in _NAMES)
 """What `stored` reads, in its order."""
@@ -44,7 +47,7 @@ def stored(row: Sequence[Any], spool_path: SpoolPath) -> Stored:
         id_, key, generation, arrival, target, account, slot, state, version, head, spent, tries, due_at,
         received_at, updated_at, source, path, filename, sha256, documents, person, notes, owner,
         lease_until, image_sha256, image_type, image_size, image_pages, steps, warnings, image_id, reference,
-        reason, waived,
+        reason, waived, again,
     ) = row  # fmt: skip
     image = None
     if image_sha256 is not None:
@@ -63,7 +66,7 @@ def stored(row: Sequence[Any], spool_path: SpoolPath) -> Stored:
         received_at=received_at, updated_at=updated_at, source=source, path=path, filename=filename,
         sha256=sha256, documents=documents, person=person, fields=from_json(notes), owner=owner,
         lease_until=lease_until, image=image, image_id=image_id, reference=reference, reason=reason,
-        waived=from_json_list(waived),
+        waived=from_json_list(waived), again=again,
     )  # fmt: skip
 
 
@@ -93,6 +96,7 @@ def receipt_row(receipt: Stored) -> dict[str, Any]:
         "person": receipt.person,
         "fields": to_json(receipt.fields),
         "reason": receipt.reason,
+        "again": receipt.again,
     }
 
 
@@ -108,8 +112,45 @@ def document(row: Any, spool_path: SpoolPath) -> Document:
     )
 
 
-def origin(*, kind: str, source: str, path: str, sender: str, facts: str) -> Origin:
-    return Origin(kind=OriginKind(kind), source=source, path=path, sender=sender, facts=from_json(facts))
+def origin(row: Any) -> Origin:
+    """A row that has ORIGIN_COLUMNS."""
+    return Origin(
+        kind=OriginKind(row.origin_kind),
+        source=row.origin_source,
+        path=row.origin_path,
+        sender=row.origin_sender,
+        facts=from_json(row.origin_facts),
+        mail=None if row.origin_subject is None else _message_origin(row),
+    )
+
+
+def _message_origin(row: Any) -> MessageOrigin:
+    return MessageOrigin(
+        place=MessagePlace(
+            account=row.origin_account,
+            mailbox=row.origin_mailbox,
+            uidvalidity=row.origin_uidvalidity,
+            uid=row.origin_uid,
+        ),
+        message_id=row.origin_message_id,
+        raw_sha256=row.origin_raw_sha256,
+        subject=row.origin_subject,
+        answer_to=row.origin_answer_to,
+        references=from_json_list(row.origin_refers_to),
+    )
+
+
+ORIGIN_COLUMNS = (
+    *(
+        arrivals.c[name].label(f"origin_{name}")
+        for name in (
+            *("kind", "source", "path", "sender", "facts"),
+            *("account", "mailbox", "uidvalidity", "uid", "message_id", "raw_sha256"),
+        )
+    ),
+    *(messages.c[name].label(f"origin_{name}") for name in ("subject", "answer_to", "refers_to")),
+)
+"""What `origin` reads: of arrivals, outer joined with messages."""
 
 
 def to_json(mapping: Mapping[str, str]) -> str:

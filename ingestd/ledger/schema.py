@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    and_,
 )
 
 metadata = MetaData(
@@ -81,6 +82,75 @@ arrivals = Table(
     Column("received_at", BigInteger, nullable=False),
     Column("facts", Text, nullable=False),
 )
+Index(
+    "ix_arrivals_message_id",
+    arrivals.c.message_id,
+    sqlite_where=arrivals.c.message_id.is_not(None),
+    postgresql_where=arrivals.c.message_id.is_not(None),
+)
+Index(
+    "ix_arrivals_place",
+    arrivals.c.account,
+    arrivals.c.mailbox,
+    arrivals.c.uidvalidity,
+    arrivals.c.uid,
+    sqlite_where=arrivals.c.uid.is_not(None),
+    postgresql_where=arrivals.c.uid.is_not(None),
+)
+
+messages = Table(  # what more there is to an arrival by mail: its present place, and its answer
+    "messages",
+    metadata,
+    Column("arrival_id", _Id, ForeignKey("arrivals.id"), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("sender", ForeignText, nullable=False),  # casefolded
+    Column("received_at", BigInteger, nullable=False),
+    Column("subject", ForeignText, nullable=False),
+    Column("answer_to", ForeignText),
+    Column("refers_to", Text),
+    Column("account", Text),  # with the next three: where it is now; NULL: gone. Where it was is in arrivals
+    Column("mailbox", ForeignText),
+    Column("uidvalidity", BigInteger),
+    Column("uid", BigInteger),
+    Column("moved_at", BigInteger),
+    Column("filed", Text, nullable=False),  # empty: not yet
+    Column("answered_at", BigInteger),
+    Column("answered_to", ForeignText),  # casefolded; NULL: nobody was
+    sqlite_with_rowid=False,
+)
+Index(
+    "ix_messages_place",
+    messages.c.account,
+    messages.c.mailbox,
+    messages.c.uidvalidity,
+    messages.c.uid,
+    sqlite_where=messages.c.uid.is_not(None),
+    postgresql_where=messages.c.uid.is_not(None),
+)
+Index(
+    "ix_messages_unfiled",
+    messages.c.source,
+    messages.c.arrival_id,
+    sqlite_where=messages.c.filed == "",
+    postgresql_where=messages.c.filed == "",
+)
+Index("ix_messages_sender", messages.c.source, messages.c.sender, messages.c.received_at)
+Index(
+    "ix_messages_answered",
+    messages.c.answered_to,
+    messages.c.answered_at,
+    sqlite_where=messages.c.answered_to.is_not(None),
+    postgresql_where=messages.c.answered_to.is_not(None),
+)
+
+companions = Table(  # documents that came by mail beside others; they stay when the bytes are purged
+    "companions",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("sha256", _Id, primary_key=True),
+    Column("arrival_id", _Id, ForeignKey("arrivals.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
 
 documents = Table(
     "documents",
@@ -99,6 +169,12 @@ documents = Table(
 Index(  # only of those whose bytes are in the spool, so that it stays as small as the spool
     "ix_documents_sha256",
     documents.c.sha256,
+    sqlite_where=documents.c.purged_at.is_(None),
+    postgresql_where=documents.c.purged_at.is_(None),
+)
+Index(
+    "ix_documents_kept",
+    documents.c.id,
     sqlite_where=documents.c.purged_at.is_(None),
     postgresql_where=documents.c.purged_at.is_(None),
 )
@@ -141,9 +217,11 @@ receipts = Table(
     Column("reference", ForeignText),
     Column("reason", ForeignText),
     Column("waived", Text),
+    Column("again", Boolean, nullable=False),  # a repeat on purpose
     UniqueConstraint("key", "generation"),
 )
 Index("ix_receipts_state_due_at_id", receipts.c.state, receipts.c.due_at, receipts.c.id)
+Index("ix_receipts_state_id", receipts.c.state, receipts.c.id)  # for lists, page by page
 Index(
     "ix_receipts_owner",
     receipts.c.owner,
@@ -155,6 +233,10 @@ Index(
     receipts.c.image_sha256,
     sqlite_where=receipts.c.image_sha256.is_not(None),
     postgresql_where=receipts.c.image_sha256.is_not(None),
+)
+_image_is_kept = and_(receipts.c.image_sha256.is_not(None), receipts.c.image_purged_at.is_(None))
+Index(  # for walking through what is in the spool, oldest first; so are the two others of this name
+    "ix_receipts_kept", receipts.c.id, sqlite_where=_image_is_kept, postgresql_where=_image_is_kept
 )
 
 receipt_documents = Table(
@@ -193,6 +275,12 @@ containers = Table(  # archives whose members are the documents of the arrival
 Index(
     "ix_containers_sha256",
     containers.c.sha256,
+    sqlite_where=containers.c.purged_at.is_(None),
+    postgresql_where=containers.c.purged_at.is_(None),
+)
+Index(
+    "ix_containers_kept",
+    containers.c.arrival_id,
     sqlite_where=containers.c.purged_at.is_(None),
     postgresql_where=containers.c.purged_at.is_(None),
 )

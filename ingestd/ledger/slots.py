@@ -1,8 +1,11 @@
 """Slots that take one image: one row for each, naming the receipt that has it or is on its way to it.
 
 The primary key lets one of two nodes in, and the other waits for it. Nobody gives a slot back: a receipt that
-ended in another way doesn't count, and the next one takes its row.
+ended in another way doesn't count, and the next one takes its row. Rows stay when the bytes of their receipt
+are purged: a page that comes years later still finds its slot taken.
 """
+
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
@@ -19,9 +22,8 @@ IN_THE_SLOT = frozenset(
 
 
 def take(tx: Transaction, receipt: Stored) -> None:
-    """The slot is this receipt's. Raises SlotTaken."""
-    key = _key(receipt)
-    if tx.is_there(_KNOWN, key):
+    """The slot is this receipt's, or it goes there beside the one that has it. Raises SlotTaken."""
+    if tx.is_there(_KNOWN, _key(receipt)):
         take_again(tx, receipt)
     else:
         # Where another node is faster, this violates the key, and the operation is run again.
@@ -30,38 +32,36 @@ def take(tx: Transaction, receipt: Stored) -> None:
 
 def take_again(tx: Transaction, receipt: Stored) -> None:
     """The same for one that had it, or whose slot takes many: then there is no row, and nothing to do."""
-    taken = in_the_way(tx, receipt)
-    if taken is not None:
-        raise taken
-    tx.change(_HAND_OVER, {**_key(receipt), "receipt_id": receipt.id})
+    other = _in_the_way(tx, receipt)
+    if other is None:
+        tx.change(_HAND_OVER, {**_key(receipt), "receipt_id": receipt.id})
+    elif not (_is_overruled(receipt) or (receipt.again and other.key == receipt.key)):
+        raise _taken(other)
 
 
 def lost(tx: Transaction, receipt: Stored) -> SlotTaken | None:
-    """Who got the slot of a receipt that failed meanwhile; None also when a person overruled that before."""
+    """Who got the slot of a receipt that failed meanwhile; None also when a person overruled that before.
+
+    That it was sent again on purpose is no answer here: who sends it once more without saying so may not.
+    """
     if receipt.state is not State.FAILED or _is_overruled(receipt):
         return None
-    return in_the_way(tx, receipt)
+    other = _in_the_way(tx, receipt)
+    return None if other is None else _taken(other)
 
 
-def take_back(tx: Transaction, receipt: Stored) -> None:
-    """A failed receipt is tried again. Raises SlotTaken when it lost its slot.
-
-    One that may go there beside another one leaves the slot to that one, as when it was made ready.
-    """
-    if not _is_overruled(receipt) or in_the_way(tx, receipt) is None:
-        take_again(tx, receipt)
-
-
-def in_the_way(tx: Transaction, receipt: Stored) -> SlotTaken | None:
+def _in_the_way(tx: Transaction, receipt: Stored) -> Any | None:
     """Who has the slot, when it is another receipt. The row stays locked until the end of the transaction."""
     holder = tx.execute(_HOLDER, _key(receipt)).scalar_one_or_none()
     if holder is None or holder == receipt.id:
         return None
     # A statement of its own: it sees what was committed while this one waited for the lock.
     found = tx.execute(_STANDING, {"b_id": holder}).one()
-    if State(found.state) not in IN_THE_SLOT:
-        return None
-    return SlotTaken(found.id, found.filename, found.state)
+    return found if State(found.state) in IN_THE_SLOT else None
+
+
+def _taken(other: Any) -> SlotTaken:
+    return SlotTaken(other.id, other.filename, other.state)
 
 
 def _is_overruled(receipt: Stored) -> bool:
@@ -76,6 +76,6 @@ _SAME = (slots.c.target == bindparam("b_target"), slots.c.slot == bindparam("b_s
 _KNOWN = select(slots.c.receipt_id).where(*_SAME)
 _HOLDER = _KNOWN.with_for_update()
 _HAND_OVER = update(slots).where(*_SAME).values(receipt_id=bindparam("receipt_id"))
-_STANDING = select(receipts.c.id, receipts.c.filename, receipts.c.state).where(
+_STANDING = select(receipts.c.id, receipts.c.key, receipts.c.filename, receipts.c.state).where(
     receipts.c.id == bindparam("b_id")
 )

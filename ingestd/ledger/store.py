@@ -12,10 +12,11 @@ from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import Step
 from ingestd.domain.routing import Destined
 from ingestd.domain.states import Event
-from ingestd.interfaces import Accepted, Feedback, NewArrival, Recovered, Work
+from ingestd.interfaces import Accepted, Expired, Feedback, NewArrival, Recovered, Work
 from ingestd.ledger import attempts, dispatch, images, intake, outbox, retention, transitions, upgrade
 from ingestd.ledger.engine import check_sqlite_file, open_engine, our_errors, sqlite_path
 from ingestd.ledger.rows import SpoolPath
+from ingestd.ledger.transaction import Operation, Result
 from ingestd.ledger.writer import Writer
 
 
@@ -135,14 +136,21 @@ class SqlLedger:
     async def feedback_deferred(self, feedback: Feedback, *, due_at: Instant) -> None:
         await self._writer.run(outbox.feedback_deferred(feedback, due_at=due_at))
 
-    async def expired(self, *, before: Instant, limit: int) -> Sequence[str]:
-        return await self._writer.run(retention.expired(before=before, limit=limit))
+    async def expired(self, *, before: Instant, after: str, limit: int) -> Expired:
+        return await self._writer.run(retention.expired(before=before, after=after, limit=limit))
 
     async def purged(self, sha256s: Sequence[str], *, now: Instant) -> None:
         await self._writer.run(retention.purged(sha256s, now=now))
 
+    async def forget_looks(self, *, before: Instant, limit: int) -> int:
+        return await self._writer.run(images.forget_looks(before=before, limit=limit))
+
     async def known(self, sha256s: Sequence[str]) -> frozenset[str]:
         return await self._writer.run(retention.known(sha256s))
+
+    async def write(self, operation: Operation[Result]) -> Result:
+        """What `operation` returns, once it is durable; for the rest of this package."""
+        return await self._writer.run(operation)
 
     async def aclose(self) -> None:
         await self._writer.aclose()

@@ -31,8 +31,10 @@ class Transaction:
         self._cursor: Any = connection.connection.cursor()
         self._pending: dict[Table, list[Values]] = {}
 
-    def execute(self, statement: Executable, parameters: Values | None = None) -> CursorResult[Any]:
-        """Any statement, and its rows with the types of their columns."""
+    def execute(
+        self, statement: Executable, parameters: Values | Sequence[Values] | None = None
+    ) -> CursorResult[Any]:
+        """Any statement, and its rows with the types of their columns; or one without rows many times."""
         return self._connection.execute(statement, parameters)
 
     def change(self, statement: Insert | Update, *values: Values) -> int:

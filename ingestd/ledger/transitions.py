@@ -72,10 +72,10 @@ def requeue(
     """Back into the flow, due at once. What held it is waived; what an earlier upload left is forgotten.
 
     Raises SlotTaken when it would be uploaded to a slot that another receipt got meanwhile, unless a person
-    overruled that before.
+    overruled that before or sent the same documents again on purpose.
     """
     if before.state is State.FAILED:
-        slots.take_back(tx, before)
+        slots.take_again(tx, before)
     waived = before.waived
     if before.state is State.HELD and before.reason is not None and before.reason not in waived:
         waived = (*waived, before.reason)

@@ -9,7 +9,7 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from ingestd.domain.document import Document, Instant, Payload, display_name
+from ingestd.domain.document import Document, Instant, OriginKind, Payload, display_name
 from ingestd.domain.errors import ContentUnavailable, StorageExhausted
 from ingestd.domain.states import NEEDS_PERSON
 from ingestd.interfaces import Accepted, Arrival, NewArrival, Refusal, Source
@@ -134,9 +134,11 @@ class Intake:
             containers=tuple(taken.containers),
         )
         accepted = await self._flow.ledger.accept(new, now=self._flow.clock())
-        if accepted.known and not await self._has_all(accepted, taken.documents):
+        if accepted.unrecorded:
             raise WrittenSince
-        if self._once:  # a daemon runs for years and tells nobody a result: it must not collect any
+        # A daemon runs for years and tells nobody a result: it must not collect any. The logos of a mail need
+        # nobody either.
+        if self._once and arrival.origin.kind is not OriginKind.MAIL:
             self.refused += [_sentence(arrival.origin.path, refusal) for refusal in arrival.refused]
         for refusal in taken.refused:
             self._flow.observer.note(
@@ -149,34 +151,29 @@ class Intake:
         return accepted
 
     async def _open(self, arrival: Arrival) -> _Taken:
-        """Every payload in the spool; an archive is replaced by its members."""
-        taken = _Taken(refused=list(arrival.refused), payloads=len(arrival.refused))
+        """Every payload in the spool, then what the source put there. Archives give way to their members."""
+        taken = _Taken(
+            containers=list(arrival.containers),
+            refused=list(arrival.refused),
+            payloads=len(arrival.refused),
+        )
         for payload in arrival.payloads:
-            document = await asyncio.to_thread(self._spool, payload)
-            path = document.arrived_as or arrival.origin.path
-            unpacked = await self._flow.normalizer.unpack(document, path)
-            if unpacked is None:
-                taken.documents.append(document)
-                taken.payloads += 1
-            else:
-                taken.containers.append(document)
-                taken.documents += unpacked.documents
-                taken.refused += unpacked.refused
-                taken.payloads += len(unpacked.documents) + len(unpacked.refused)
+            await self._unpack(arrival, await asyncio.to_thread(self._spool, payload), taken)
+        for document in arrival.spooled:
+            await self._unpack(arrival, document, taken)
         return taken
 
-    async def _has_all(self, accepted: Accepted, documents: list[Document]) -> bool:
-        """Whether all these bytes were recorded with this arrival.
-
-        A crash during the acknowledgement of a group may have taken some of its files away already: what is
-        left of them is enough. A repeat was recorded with the receipt it repeats, which has the same bytes.
-        An archive that can't be opened just now was recorded as what it held.
-        """
-        missing = {document.sha256 for document in documents}
-        for receipt in accepted.receipts:
-            for recorded in (self._flow.reader.documents, self._flow.reader.containers):
-                missing -= {document.sha256 for document in await recorded(receipt.id)}
-        return not missing
+    async def _unpack(self, arrival: Arrival, document: Document, taken: _Taken) -> None:
+        path = document.arrived_as or arrival.origin.path
+        unpacked = await self._flow.normalizer.unpack(document, path)
+        if unpacked is None:
+            taken.documents.append(document)
+            taken.payloads += 1
+        else:
+            taken.containers.append(document)
+            taken.documents += unpacked.documents
+            taken.refused += unpacked.refused
+            taken.payloads += len(unpacked.documents) + len(unpacked.refused)
 
     def _spool(self, payload: Payload) -> Document:
         with payload.content.open() as stream:

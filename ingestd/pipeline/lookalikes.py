@@ -80,7 +80,7 @@ class Lookalikes:
         if candidate.image.sha256 == image.sha256:
             return True
         try:
-            return await self._flow.normalizer.same(image, candidate.image)
+            same = await self._flow.normalizer.same(image, candidate.image)
         except FileNotFoundError:
             return False  # its image was purged: it was kept for as long as `keep` says
         except OSError as error:
@@ -92,6 +92,12 @@ class Lookalikes:
                 reason=error.strerror or str(error),
             )
             return False
+        if same is None:
+            # Two pictures that break the comparison are not known to be the same.
+            self._flow.observer.note(
+                "lookalike.broken", level="warning", receipt=receipt.id, other=candidate.id
+            )
+        return same is True
 
 
 async def pointer(reader: LedgerReader, first: Receipt) -> str:

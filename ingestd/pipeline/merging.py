@@ -56,6 +56,7 @@ class Merging:
             destinations=self._destinations,
             to=arrival.to,
             hold=arrival.hold,
+            account=arrival.account,
         )
 
     def _group_in(self, arrival: Arrival, place: Place, document: Document) -> str | None:
@@ -67,7 +68,7 @@ class Merging:
         if place.destined is not None:
             return self._group(place, path)
         facts = document_facts(arrival.origin, document)
-        usual = place_of(facts, routes=self._routes, destinations=self._destinations)
+        usual = place_of(facts, routes=self._routes, destinations=self._destinations, account=arrival.account)
         key = self._group(usual, path)
         return None if key is None else f"held\n{key}"
 
@@ -112,6 +113,7 @@ def new_receipt(
     *,
     destined: Destined | None,
     account: str | None = None,
+    person: str | None = None,
     fields: Mapping[str, str] | None = None,
     again: bool = False,
     hold: str | None = None,
@@ -125,6 +127,7 @@ def new_receipt(
         target=target,
         slot=slot,
         account=account,
+        person=person,
         key=idempotency_key(hashes, target=target, account=account, slot=slot),
         fields=fields or {},
         again=again,
@@ -137,6 +140,7 @@ def _receipt(arrival: Arrival, place: Place, documents: Sequence[Document], hold
         documents,
         destined=place.destined,
         account=place.account,
+        person=arrival.person,
         fields=dict(arrival.fields),
         again=place.route is not None and place.route.repeat is Repeat.UPLOAD,
         hold=place.hold or hold,

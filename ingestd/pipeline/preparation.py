@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from ingestd.domain.document import InvalidDocument, ReceiptImage
+from ingestd.domain.document import InvalidDocument, OriginKind, ReceiptImage
 from ingestd.domain.errors import SLOT_TAKEN, IllegalTransition, SlotTaken, StaleClaim
 from ingestd.domain.receipt import NO_TARGET, Receipt
 from ingestd.domain.routing import InvalidSlot, first_match
@@ -20,7 +20,7 @@ from ingestd.pipeline.flow import Flow
 from ingestd.pipeline.lookalikes import Lookalikes
 from ingestd.pipeline.passwords import Passwords
 from ingestd.pipeline.patience import until_there_is_room
-from ingestd.pipeline.placing import NO_ROUTE, receipt_facts, unusable
+from ingestd.pipeline.placing import NO_ROUTE, no_account, receipt_facts, unusable
 
 NO_ROUTE_FIX = "Say where it goes: ingestd retry ID --to TARGET:SLOT, or add a route and retry."
 UNREADABLE = "The stored original of this receipt can't be read from the spool"
@@ -60,11 +60,14 @@ class Preparation:
             # The same documents are on their way to that slot already, were uploaded to it, or it is none.
             return await self._set_aside(work.receipt, Event.HOLD, f"{error}.")
         if receipt.target == NO_TARGET:
-            reason = f"{NO_ROUTE} {NO_ROUTE_FIX}" if _had_no_route(receipt) else receipt.waived[-1]
+            reason = f"{NO_ROUTE} {NO_ROUTE_FIX}" if _asks_routes(work) else receipt.waived[-1]
             return await self._set_aside(receipt, Event.HOLD, reason)
         problem = unusable(receipt.destined, self._flow.destinations)
         if problem is not None:
             return await self._set_aside(receipt, Event.HOLD, f"{problem} {NO_ROUTE_FIX}")
+        missing = no_account(receipt.destined, receipt.account, self._flow.destinations)
+        if missing is not None:
+            return await self._set_aside(receipt, Event.HOLD, missing)
         limits = self._flow.destinations[receipt.target].limits(receipt.destined.slot)
         try:
             verdict = await self._verdict(work, limits)
@@ -84,9 +87,9 @@ class Preparation:
     async def _routed(self, work: Work) -> Receipt:
         """A receipt without a target asks the routes again: they may have changed since it was held."""
         receipt = work.receipt
-        if receipt.target != NO_TARGET or not _had_no_route(receipt):
+        if receipt.target != NO_TARGET or not _asks_routes(work):
             return receipt
-        found = first_match(self._flow.routes, receipt_facts(receipt, work.documents))
+        found = first_match(self._flow.routes, receipt_facts(work))
         if found is None:
             return receipt
         route, destined = found
@@ -95,7 +98,7 @@ class Preparation:
         )
 
     async def _verdict(self, work: Work, limits: Limits) -> ReceiptImage | InvalidDocument:
-        passwords = await self._passwords.for_facts(receipt_facts(work.receipt, work.documents))
+        passwords = await self._passwords.for_facts(receipt_facts(work))
 
         async def normalize() -> ReceiptImage | InvalidDocument:
             return await self._flow.normalizer.normalize(work.documents, limits, passwords=passwords)
@@ -116,25 +119,16 @@ class Preparation:
             return await self._make_ready(receipt, replace(image, warnings=warnings), limits)
 
     async def _make_ready(self, receipt: Receipt, image: ReceiptImage, limits: Limits) -> None:
-        waived = any(reason.startswith(SLOT_TAKEN) for reason in receipt.waived)
-        try:
-            await self._write_ready(receipt, image, one_image=limits.one_image and not waived)
-        except SlotTaken as taken:
-            first = await self._flow.reader.get(taken.receipt)
-            if first is None or first.key != receipt.key:
-                await self._set_aside(receipt, Event.HOLD, _slot_taken(receipt, taken))
-            else:
-                # The ledger makes a second receipt of the same documents only of what was asked for
-                # (submit --again, repeat = "upload"); any other repeat is a sighting of the first.
-                await self._write_ready(receipt, image, one_image=False)
-
-    async def _write_ready(self, receipt: Receipt, image: ReceiptImage, *, one_image: bool) -> None:
         flow = self._flow
 
         async def write() -> Receipt:
-            return await flow.ledger.prepare(receipt, image, one_image=one_image, now=flow.clock())
+            return await flow.ledger.prepare(receipt, image, one_image=limits.one_image, now=flow.clock())
 
-        moved = await until_there_is_room(write, flow.observer)
+        try:
+            moved = await until_there_is_room(write, flow.observer)
+        except SlotTaken as taken:
+            await self._set_aside(receipt, Event.HOLD, _slot_taken(receipt, taken))
+            return
         flow.observer.note(
             f"receipt.{moved.state}",
             level="warning" if image.warnings else "debug",
@@ -160,9 +154,15 @@ class Preparation:
         flow.to_report.ring()
 
 
-def _had_no_route(receipt: Receipt) -> bool:
-    """False when its sender said where it goes and was not understood: then no route may guess."""
-    return not receipt.waived or any(reason.startswith(NO_ROUTE) for reason in receipt.waived)
+def _asks_routes(work: Work) -> bool:
+    """False when its sender said where it goes and was not understood: then no route may guess.
+
+    A mail says nothing that a route doesn't read; it was held for who sent it, and a person lets it in.
+    """
+    if work.origin.kind is OriginKind.MAIL:
+        return True
+    waived = work.receipt.waived
+    return not waived or any(reason.startswith(NO_ROUTE) for reason in waived)
 
 
 def _slot_taken(receipt: Receipt, taken: SlotTaken) -> str:

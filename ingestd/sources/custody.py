@@ -63,8 +63,10 @@ class Custody:
         return not (self._outstanding or self._held or self._left_over)
 
     @property
-    def paths(self) -> list[str]:
-        """Of the files in claims that are handed over or held, relative to the folder."""
+    def paths(self) -> list[str] | None:
+        """Of the files in claims, relative to the folder; None while there are some that nobody read yet."""
+        if self._left_over:
+            return None
         claims = (*self._outstanding.values(), *(held.claim for held in self._held.values()))
         return [file.path for claim in claims for file in claim.files]
 

@@ -217,6 +217,7 @@ class FolderSource:
         self._folder, self._device = folder, device
         if not folder.locked:
             self._observer.note("folder.unlocked", level="warning", source=self.name)
+        await self._run(lambda: self._scanner.remember(folder.root))
         await self._custody.adopt(folder)
         await self._start_watch()
         return folder

@@ -15,7 +15,7 @@ from ingestd.sources.companions import GroupOf
 from ingestd.sources.excess import Excess
 from ingestd.sources.filesystem import Directory, signature
 from ingestd.sources.judging import Judge, Times
-from ingestd.sources.junk import OWN, is_junk
+from ingestd.sources.junk import OWN, OWN_DIRECTORY, is_junk
 from ingestd.sources.settling import Look, Ready, Settling
 from ingestd.sources.sidecar import is_sidecar_name
 
@@ -52,21 +52,26 @@ class Scanner:
         self._inodes = True
         self._blocked: dict[str, str] = {}
 
-    def scan(self, root: Directory, now: float, *, inodes: bool, claimed: Iterable[str] = ()) -> Scan:
+    def remember(self, root: Directory) -> None:
+        """Read what an earlier run saved in this folder, which was opened just now. Raises OSError."""
+        self._excess.load(root.child(OWN_DIRECTORY))
+
+    def scan(self, root: Directory, now: float, *, inodes: bool, claimed: Iterable[str] | None = ()) -> Scan:
         """One full scan; `now` in monotonic seconds. Raises OSError when the folder itself can't be read.
 
         `inodes`: whether the file system's inode numbers tell one file from another. `claimed`: paths of the
-        files in claims, which may come back.
+        files in claims, which may come back; None: not all of them are known yet.
         """
         scan = Scan()
         self._inodes = inodes
         self.settling.begin_scan()
         self._walk(root, scan, now)
         self.settling.end_scan()
-        if not self.settling.overflow:  # else files may be there that nobody looked at
+        if claimed is not None and not self.settling.overflow:  # else nobody may have looked at some files
             self._excess.forget(lambda: (*self.settling.paths, *claimed))
         for parents, files in _by_directory(self.settling.rested(now)).items():
             scan.ready += self._judge(root, parents, files, now)
+        self._excess.save(root.child(OWN_DIRECTORY))
         self._blocked = {p: reason for p, reason in self._blocked.items() if self.settling.get(p)}
         scan.blocked |= self._blocked
         scan.next_due = self.settling.next_due()

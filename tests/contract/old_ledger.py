@@ -10,7 +10,7 @@ from sqlalchemy import MetaData
 from ingestd.domain.receipt import new_id
 from ingestd.ledger.chain import START, digest
 from ingestd.ledger.engine import create_sqlite_file, open_engine, sqlite_path
-from tests.contract.ledger_contract import START as NOW
+from tests.contract.ledger_making import START as NOW
 
 Row = dict[str, Any]
 

@@ -15,9 +15,9 @@ from ingestd.domain.retry import Step
 from ingestd.domain.states import Event, State
 from ingestd.ledger import SqlLedger, SqlLedgerReader, images, intake, open_ledger, transitions
 from ingestd.ledger.transaction import Transaction
-from tests.contract.ledger_contract import (
+from tests.contract.ledger_contract import LedgerContract
+from tests.contract.ledger_making import (
     START,
-    LedgerContract,
     accept_for,
     accept_one,
     bring_to,
@@ -66,7 +66,7 @@ class TestPostgresql(LedgerContract):
 
     async def test_a_reader_can_not_write(self, ledger: SqlLedger, reader: SqlLedgerReader) -> None:
         with pytest.raises(LedgerUnavailable, match="read-only"):
-            await reader._read(lambda connection: connection.execute(text("DELETE FROM receipts")))
+            await reader.read(lambda connection: connection.execute(text("DELETE FROM receipts")))
 
     async def test_a_server_that_is_not_there_is_named(self) -> None:
         with pytest.raises(LedgerUnavailable, match=r"127\.0\.0\.1"):

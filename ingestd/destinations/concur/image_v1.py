@@ -8,7 +8,7 @@ import asyncio
 import errno
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -50,6 +50,10 @@ class ConcurImageV1:
     @property
     def name(self) -> str:
         return self._settings.name
+
+    @property
+    def accounts(self) -> Collection[str]:
+        return self._settings.accounts.keys()
 
     @property
     def slots(self) -> Mapping[str, bool]:

@@ -6,7 +6,7 @@ import pytest
 
 from ingestd.domain.errors import LedgerUnavailable
 from ingestd.ledger import backup, open_ledger, open_reader, sqlite_url
-from tests.contract.ledger_contract import accept_one, spool_path
+from tests.contract.ledger_making import accept_one, spool_path
 
 
 async def test_a_backup_made_while_receipts_come_in_is_whole(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ingestd.domain.errors import LedgerUnavailable, StorageExhausted
 from ingestd.domain.states import State
 from ingestd.ledger import SqlLedger, open_ledger, open_reader, sqlite_url
 from ingestd.ledger.transaction import Transaction
-from tests.contract.ledger_contract import (
+from tests.contract.ledger_making import (
     START,
     accept_one,
     document,
@@ -206,7 +206,7 @@ async def test_damage_is_found_after_a_crash(ledger: SqlLedger, path: Path) -> N
 async def test_a_reader_can_not_write(ledger: SqlLedger, path: Path) -> None:
     reader = open_reader(sqlite_url(path), spool_path=spool_path)
     with pytest.raises(LedgerUnavailable, match="readonly"):
-        await reader._read(lambda connection: connection.execute(text("DELETE FROM receipts")))
+        await reader.read(lambda connection: connection.execute(text("DELETE FROM receipts")))
     await reader.aclose()
 
 

@@ -5,7 +5,15 @@ They keep what a judge needs: what is still at the source, what the target holds
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -203,6 +211,7 @@ class Vault:
 
     name: str = "vault"
     slots: Mapping[str, bool] = field(default_factory=lambda: {"receipt": False, "entry": True})
+    accounts: Collection[str] = frozenset({"ann", "bob"})
     stored: list[str] = field(default_factory=list)
     answer: Answering | None = None
     tick: Callable[[], Awaitable[None]] | None = None

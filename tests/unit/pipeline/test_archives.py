@@ -175,6 +175,39 @@ async def test_an_archive_that_can_not_be_opened_when_it_comes_again_is_known_to
         assert (await rooms.reader.balance()).payloads == 4
 
 
+@pytest.mark.parametrize("members", ["a.jpg=a", "logo.png="])
+async def test_an_archive_of_nothing_new_that_can_not_be_opened_when_it_comes_again_is_counted_once(
+    tmp_path: Path, members: str
+) -> None:
+    """The crash comes between the commit and the acknowledgement."""
+    async with open_rooms(tmp_path) as rooms:
+        await run(rooms, Shelf({"a.jpg": b"a"}))
+
+        class Dying:
+            def __getattr__(self, name: str) -> object:
+                return getattr(rooms.ledger, name)
+
+            async def accept(self, arrival: NewArrival, **named: object) -> object:
+                ledger: Ledger = rooms.ledger
+                await ledger.accept(arrival, **named)  # type: ignore[arg-type]  # passed through
+                raise ConnectionError("killed")
+
+        class Closed(Sound):
+            async def unpack(self, *arguments: object) -> None:
+                return None
+
+        shelf = Shelf({"batch.zip": f"ZIP\n{members}".encode()})
+        with pytest.raises(ConnectionError):
+            await run(rooms, shelf, ledger=Dying())
+        before = await rooms.reader.balance()
+        shelf.forget_handing_out()
+        await run(rooms, shelf, normalizer=Closed(rooms.spool))
+        assert not shelf.items
+        after = await rooms.reader.balance()
+        assert after == before and after.closed
+        assert after.payloads == 2
+
+
 async def test_each_payload_that_was_not_read_is_told_by_its_own_name(tmp_path: Path) -> None:
     async with open_rooms(tmp_path) as rooms:
         shelf = Shelf({"in/a.zip": b"ZIP\nx.jpg=x\nempty.jpg=", "in/b.jpg": b"b"})

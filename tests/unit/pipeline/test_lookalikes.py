@@ -127,6 +127,22 @@ async def test_a_first_image_that_is_gone_is_passed_over(tmp_path: Path, damage:
         assert ears.events().count("lookalike.unreadable") == (damage == "unreadable")
 
 
+async def test_a_comparison_that_breaks_is_said_and_is_no_duplicate(tmp_path: Path) -> None:
+    class Broken(Sound):
+        async def same(self, first: ReceiptImage, second: ReceiptImage) -> None:  # type: ignore[override]  # narrower
+            return None
+
+    async with open_rooms(tmp_path) as rooms:
+        first = (await run(rooms, {"first.jpg": FIRST}))["first.jpg"]
+        ears = Ears()
+        normalizer = Broken(rooms.spool)
+        twin = (await run(rooms, {"twin.jpg": TWIN}, "hold", observer=ears, normalizer=normalizer))[
+            "twin.jpg"
+        ]
+        assert twin.state is State.UPLOADED
+        assert ("lookalike.broken", {"receipt": twin.id, "other": first.id}) in ears.heard
+
+
 # --- at the same time --------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ingestd.domain.errors import SLOT_TAKEN
+from ingestd.domain.outcome import Outcome, Refused
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.routing import Repeat, Route
 from ingestd.domain.states import Event, State
@@ -15,10 +16,12 @@ from tests.unit.pipeline.rooms import Rooms, Shelf, Vault, now, open_rooms
 SOON = timedelta(seconds=2)
 
 
-async def run(rooms: Rooms, items: dict[str, bytes], send: str, **route: object) -> dict[str, Receipt]:
+async def run(
+    rooms: Rooms, items: dict[str, bytes], send: str, *, vault: Vault | None = None, **route: object
+) -> dict[str, Receipt]:
     shelf = Shelf(items)
     routes = [Route(send=send, **route)]  # type: ignore[arg-type]  # the names are Route's own
-    await Pipeline(rooms.flow(Vault(), routes=routes), {shelf.name: shelf}).run(until_idle=SOON)
+    await Pipeline(rooms.flow(vault or Vault(), routes=routes), {shelf.name: shelf}).run(until_idle=SOON)
     return {receipt.filename: receipt for receipt in await rooms.reader.find()}
 
 
@@ -48,6 +51,20 @@ async def test_other_slots_and_slots_of_many_images_take_it(tmp_path: Path, firs
     async with open_rooms(tmp_path) as rooms:
         await run(rooms, {"1.jpg": b"1"}, f"vault:{first}")
         receipts = await run(rooms, {"2.jpg": b"2"}, f"vault:{second}")
+        assert {receipt.state for receipt in receipts.values()} == {State.UPLOADED}
+
+
+async def test_what_was_sent_again_on_purpose_and_failed_is_retried_beside_the_first(tmp_path: Path) -> None:
+    def refusing(receipt: Receipt) -> Outcome:
+        return Refused(reason="No.", fix="Ask.")
+
+    async with open_rooms(tmp_path) as rooms:
+        await run(rooms, {"1.jpg": b"1"}, "vault:entry/E1")
+        again = {"repeat": Repeat.UPLOAD}
+        receipts = await run(rooms, {"2.jpg": b"1"}, "vault:entry/E1", vault=Vault(answer=refusing), **again)
+        assert (receipts["1.jpg"].state, receipts["2.jpg"].state) == (State.UPLOADED, State.FAILED)
+        await rooms.ledger.move(receipts["2.jpg"], Event.REQUEUE, now=now())
+        receipts = await run(rooms, {}, "vault:entry/E1")
         assert {receipt.state for receipt in receipts.values()} == {State.UPLOADED}
 
 

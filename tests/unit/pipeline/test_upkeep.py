@@ -14,8 +14,9 @@ from ingestd.domain.outcome import Outcome, Unconfirmed, Uploaded
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import RetryPolicy, later
 from ingestd.domain.states import Event, State
-from ingestd.pipeline import Flow, Pipeline, UpkeepSettings
+from ingestd.pipeline import Flow, Pipeline, UpkeepSettings, upkeep
 from ingestd.pipeline.upkeep import Upkeep
+from ingestd.settings import PreparationSettings
 from tests.unit.pipeline.rooms import QUICK, Ears, Rooms, Shelf, Vault, now, open_rooms
 
 SOON = timedelta(seconds=1)
@@ -63,6 +64,66 @@ async def test_originals_go_when_they_were_kept_long_enough_and_the_rows_stay(tm
         ears = Ears()
         await tidy(rooms, after=2 * KEEP, ears=ears)
         assert "spool.purged" not in ears.events()
+
+
+async def test_originals_that_can_not_go_yet_keep_none_behind_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "PURGE_BATCH", 1)
+    async with open_rooms(tmp_path) as rooms:
+        items = {"bad.jpg": b"BAD", "used.jpg": b"used", "old.jpg": b"old"}
+        receipts = {name: (await take_in(rooms, {name: data}))[name] for name, data in items.items()}
+        age(rooms, KEEP)
+        rooms.spool.write(BytesIO(b"used"))
+        await tidy(rooms, after=KEEP + SOON)
+        left = {name for name, receipt in receipts.items() if rooms.spool.path(receipt.sha256).exists()}
+        assert left == {"bad.jpg", "used.jpg"}
+
+
+async def test_a_long_purge_does_not_cost_the_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "PURGE_BATCH", 1)
+    async with open_rooms(tmp_path) as rooms:
+        for number in range(3):
+            await take_in(rooms, {f"{number}.jpg": b"BAD %d" % number})
+        lease, times, clock = timedelta(seconds=40), [0], process_clock()
+
+        class Slow:
+            """Each look takes 30 seconds of the flow's clock."""
+
+            def __getattr__(self, name: str) -> object:
+                times.append(times[-1] + 30 if name == "expired" else times[-1])
+                return getattr(rooms.ledger, name)
+
+        def then() -> Instant:
+            return later(clock(), KEEP + timedelta(seconds=times[-1]))
+
+        settings = UpkeepSettings(keep=timedelta(), tidy_every=timedelta(), lease=lease)
+        flow = rooms.flow(Vault(), clock=then, ledger=Slow(), upkeep=settings)
+        shelf = Shelf({"b.jpg": b"y"})
+        lost = rooms.flow(Vault(answer=lambda _: Unconfirmed(reason="?")), clock=then)
+        await Pipeline(lost, {shelf.name: shelf}).run(until_idle=SOON)
+        (receipt,) = await rooms.reader.find(states={State.UNCONFIRMED})
+        await rooms.ledger.move(receipt, Event.REQUEUE, now=then())
+        await rooms.ledger.claim(owner=flow.owner, lease=lease, limit=1, now=then())
+        await Upkeep([], flow)._tick()
+        assert times[-1] >= 90
+        await rooms.ledger.recover(now=then(), everything=False)
+        current = await rooms.reader.get(receipt.id)
+        assert current is not None
+        assert current.state is State.CLAIMED
+
+
+async def test_looks_go_when_nothing_is_compared_with_them_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "PURGE_BATCH", 2)
+    window = PreparationSettings().near_duplicate_window
+    async with open_rooms(tmp_path) as rooms:
+        await take_in(rooms, {f"{n}.jpg": b"LOOK a %d x" % n for n in range(5)})
+        await tidy(rooms, after=window - SOON)
+        assert await rooms.ledger.forget_looks(before=later(now(), SOON), limit=1) == 1
+        await tidy(rooms, after=window + SOON)
+        assert await rooms.ledger.forget_looks(before=later(now(), SOON), limit=1) == 0
 
 
 async def test_what_never_came_into_the_ledger_is_swept_once_it_is_old(tmp_path: Path) -> None:
@@ -132,9 +193,9 @@ async def test_leases_are_renewed_while_the_owner_lives_and_taken_over_when_it_i
             there = rooms.flow(
                 Vault(), owner=owner, clock=lambda: later(clock(), after), upkeep=UpkeepSettings(lease=lease)
             )
-            upkeep = Upkeep([], there)
-            upkeep._renew_at = there.clock()
-            await upkeep._tick()
+            keeper = Upkeep([], there)
+            keeper._renew_at = there.clock()
+            await keeper._tick()
             current = await rooms.reader.get(receipt.id)
             assert current is not None
             return current

@@ -296,6 +296,76 @@ async def test_a_part_of_too_many_files_that_comes_back_is_held_again(
         assert again.hold == first.hold == too_many(3, "h_p1.jpg and others", 2)
 
 
+@pytest.mark.parametrize("acknowledged", [True, False])
+async def test_the_rest_of_too_many_files_is_held_after_a_restart_too(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch, acknowledged: bool
+) -> None:
+    """By then it is as small as any group, and nothing in the folder tells that there was more."""
+    monkeypatch.setattr(judging, "GROUP_FILES", 2)
+    for number in range(1, 5):
+        inbox.drop(f"entries/K\udcfc/{number}.jpg")
+    async with aclosing(inbox.source().arrivals(once=False)) as arrivals:
+        first = await next_of(arrivals)
+        if acknowledged:
+            await first.acknowledge()
+    inbox.drop("entries/E2/1.jpg")
+    found = {arrival.origin.path: arrival for arrival in await arrivals_of(inbox.source())}
+    alone, rest = found.pop("entries/E2/1.jpg"), found.pop("entries/K\ufffd/3.jpg")
+    assert (alone.hold, rest.hold) == (None, first.hold)
+    assert rest.hold == too_many(4, "entries/K\ufffd", 2)
+    assert [(arrival.id, arrival.hold) for arrival in found.values()] == (
+        [] if acknowledged else [(first.id, first.hold)]
+    )
+    inbox.drop("entries/K\udcfc/5.jpg")
+    (late,) = await arrivals_of(inbox.source())
+    assert late.hold is None, "all of them are gone, so this is another group"
+    assert inbox.names() == []
+
+
+async def test_a_part_left_by_a_crash_that_comes_back_is_still_a_part_of_too_many(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in a claim when the first scan finds nothing else of its group in the folder."""
+    monkeypatch.setattr(judging, "GROUP_FILES", 2)
+    for number in range(1, 4):
+        inbox.drop(f"h_p{number}.jpg")
+    async with aclosing(inbox.source().arrivals(once=False)) as arrivals:
+        first, rest = await next_of(arrivals), await next_of(arrivals)
+        await rest.acknowledge()
+    async with aclosing(inbox.source().arrivals(once=False)) as arrivals:
+        again = await next_of(arrivals)
+        assert (again.id, again.hold) == (first.id, first.hold)
+        await again.give_back(anew=True)
+        anew = await next_of(arrivals)
+        assert anew.id != first.id
+        assert anew.hold == first.hold == too_many(3, "h_p1.jpg and others", 2)
+
+
+async def test_nothing_is_taken_of_too_many_files_that_can_not_be_remembered(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "GROUP_FILES", 2)
+    in_the_way = inbox.path / ".ingestd" / "excess.new"
+    in_the_way.mkdir(parents=True)
+    for number in range(1, 4):
+        inbox.drop(f"h_p{number}.jpg")
+    source = inbox.source()
+    arriving = asyncio.create_task(arrivals_of(source))
+    await until(lambda: source.status.trouble is not None)
+    assert inbox.names() == ["h_p1.jpg", "h_p2.jpg", "h_p3.jpg"]
+    in_the_way.rmdir()
+    first, rest = await arriving
+    assert first.hold == rest.hold == too_many(3, "h_p1.jpg and others", 2)
+
+
+async def test_a_file_that_tells_no_groups_is_passed_over(inbox: Inbox) -> None:
+    for content in (b"not JSON", b"\xff", b"[1]", b'{"a": 1}', b"null"):
+        inbox.drop(".ingestd/excess", content)
+        inbox.drop("h_p1.jpg")
+        (arrival,) = await arrivals_of(inbox.source())
+        assert arrival.hold is None
+
+
 async def test_too_many_files_are_forgotten_when_the_last_is_gone(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
