@@ -34,6 +34,7 @@ from ingestd.normalizer.exchange import (
     read_listing,
     read_prepared,
 )
+from ingestd.normalizer.letter_making import Letters
 from ingestd.offload.errors import WorkerLost
 from ingestd.settings import MEGABYTE, PreparationSettings
 from ingestd.spool import Spool
@@ -73,10 +74,14 @@ class Offload(Protocol):
 class PreparingNormalizer:
     """interfaces.Normalizer. Raises OSError when the spool can't be read, OffloadBroken: broken machinery."""
 
-    def __init__(self, offload: Offload, spool: Spool, settings: PreparationSettings) -> None:
+    def __init__(
+        self, offload: Offload, spool: Spool, settings: PreparationSettings, letters: Offload | None = None
+    ) -> None:
+        """`letters` makes PDFs of mails (letter_making.JOB); None where that is not installed."""
         self._offload = offload
         self._spool = spool
         self._settings = settings
+        self._letters = Letters(letters, spool, settings)
 
     async def unpack(self, document: Document, path: str) -> Unpacked | None:
         if document.size == 0 or await asyncio.to_thread(_type_of, document.path) != sniff.ZIP:
@@ -96,18 +101,12 @@ class PreparingNormalizer:
         if not documents:
             return reasons.nothing_to_send()
         types = await asyncio.to_thread(lambda: [_type_of(document.path) for document in documents])
-        for document, mime_type in zip(documents, types, strict=True):
-            refused = await self._refused_unopened(document, mime_type, limits)
-            if refused is not None:
-                return refused
-        total_bytes = sum(document.size for document in documents)
-        if total_bytes > MOST_BYTES:
-            return reasons.too_much(documents, total_bytes, MOST_BYTES)
-        if len(documents) > 1 and sniff.PDF not in limits.types:
-            return reasons.several_documents(documents)
-        return await self._prepared(documents, types, limits, passwords)
+        made = await self._letters.made_of(documents, types)
+        if isinstance(made, InvalidDocument):
+            return made
+        return made.noted_in(await self._normalized(made.documents, made.types, limits, passwords))
 
-    async def same(self, first: ReceiptImage, second: ReceiptImage) -> bool:
+    async def same(self, first: ReceiptImage, second: ReceiptImage) -> bool | None:
         asked = CompareRequest(
             images=(
                 Input(mime_type=first.mime_type, size=first.size),
@@ -119,7 +118,7 @@ class PreparingNormalizer:
             answer = await self._offload.run(asked.write(), [first.path, second.path])
             return read_compared(answer).same
         except (WorkerLost, MalformedAnswer):
-            return False  # two pictures that break the comparison are not known to be the same
+            return None
 
     # --- archives
 
@@ -157,6 +156,20 @@ class PreparingNormalizer:
         return Unpacked(documents=tuple(documents), refused=tuple(passed_over))
 
     # --- preparing
+
+    async def _normalized(
+        self, documents: Sequence[Document], types: Sequence[str], limits: Limits, passwords: Sequence[str]
+    ) -> ReceiptImage | InvalidDocument:
+        for document, mime_type in zip(documents, types, strict=True):
+            refused = await self._refused_unopened(document, mime_type, limits)
+            if refused is not None:
+                return refused
+        total_bytes = sum(document.size for document in documents)
+        if total_bytes > MOST_BYTES:
+            return reasons.too_much(documents, total_bytes, MOST_BYTES)
+        if len(documents) > 1 and sniff.PDF not in limits.types:
+            return reasons.several_documents(documents)
+        return await self._prepared(documents, types, limits, passwords)
 
     async def _refused_unopened(
         self, document: Document, mime_type: str, limits: Limits

@@ -1,4 +1,4 @@
-"""The job of the limited processes: prepare documents, unpack an archive, compare two images.
+"""The job of the limited processes: documents, archives, comparing two images, messages.
 
 In: open files and a request in the words of `exchange`. Out: an answer in the same words, and bytes in the
 output files. After `warm_up` nothing is imported and no file is opened: the process may be locked to the
@@ -9,7 +9,8 @@ import codecs
 from collections.abc import Mapping, Sequence
 
 from ingestd import samples, sniff
-from ingestd.normalizer import comparing, documents, look, pictures, unpacking
+from ingestd.domain.mail import MESSAGE_TYPE
+from ingestd.normalizer import comparing, documents, exchange_mail, look, message_job, pictures, unpacking
 from ingestd.normalizer.exchange import (
     Compared,
     CompareRequest,
@@ -25,6 +26,7 @@ from ingestd.normalizer.exchange import (
     UnpackRequest,
     write_answer,
 )
+from ingestd.normalizer.exchange_mail import Opened, OpenRequest, Unopened, Verified, VerifyRequest
 from ingestd.normalizer.outputs import write
 from ingestd.normalizer.sheets import Bounds, Draft
 
@@ -45,6 +47,10 @@ def work(request: Mapping[str, object], inputs: Sequence[int], outputs: Sequence
                 return write_answer(_unpack(UnpackRequest.read(request), inputs, outputs))
             case "compare":
                 return write_answer(_compare(CompareRequest.read(request), inputs))
+            case "open_message":
+                return exchange_mail.write_answer(_open(OpenRequest.read(request), inputs, outputs))
+            case "verify":
+                return exchange_mail.write_answer(_verify(VerifyRequest.read(request), inputs))
     except Found as found:
         return write_answer(found.finding)
     except OutputFull:
@@ -56,7 +62,7 @@ def warm_up() -> None:
     """Prepares a tiny document of each kind, so that nothing is left to be imported or looked up."""
     for codec in _CODECS:
         codecs.lookup(codec)
-    for room in (pictures, documents, look, comparing, unpacking):
+    for room in (pictures, documents, look, comparing, unpacking, message_job):
         room.warm_up()
     for mime_type, data, expected in (
         (sniff.JPEG, samples.small_jpeg(0), None),
@@ -146,6 +152,19 @@ def _unpack(asked: UnpackRequest, inputs: Sequence[int], outputs: Sequence[int])
 def _compare(asked: CompareRequest, inputs: Sequence[int]) -> Compared:
     first, second = ((one.mime_type, _read(f, one)) for one, f in zip(asked.images, inputs, strict=True))
     return Compared(same=comparing.same(first, second, max_pixels=asked.max_pixels))
+
+
+# --- messages -----------------------------------------------------------------------------------------------
+
+
+def _open(asked: OpenRequest, inputs: Sequence[int], outputs: Sequence[int]) -> Opened | Unopened:
+    (message,), (leaves,) = inputs, outputs
+    return message_job.opened(asked, _read(message, Input(mime_type=MESSAGE_TYPE, size=asked.size)), leaves)
+
+
+def _verify(asked: VerifyRequest, inputs: Sequence[int]) -> Verified:
+    (message,) = inputs
+    return message_job.verified(asked, _read(message, Input(mime_type=MESSAGE_TYPE, size=asked.size)))
 
 
 # --- files --------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ import resource
 import signal
 import struct
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +28,10 @@ NOBODY = 65534
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 1, 4, 15, 38
 
 # landlock(7); the calls have the same numbers on every architecture
-_LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_RULE_PATH_BENEATH = 1
+_LANDLOCK_READ_FILE = 1 << 2  # LANDLOCK_ACCESS_FS_READ_FILE
 
 # stdin, stdout, stderr, the worker's socket, and one to spare for a duplicate
 _OWN_DESCRIPTORS = 5
@@ -60,10 +64,19 @@ def set_process_name(libc: ctypes.CDLL, name: str) -> None:
     libc.prctl(_PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0)
 
 
-def confine(libc: ctypes.CDLL, limits: Limits, *, parent: int, wanted: tuple[Layer, ...]) -> dict[str, str]:
+def confine(
+    libc: ctypes.CDLL,
+    limits: Limits,
+    *,
+    parent: int,
+    wanted: tuple[Layer, ...],
+    readable: Sequence[str] = (),
+) -> dict[str, str]:
     """Give up everything. Returns the wanted layers that don't hold, each with the reason.
 
-    Raises NotConfined. There is no way back: the process can only work or end afterwards.
+    `readable`: directories whose files, at any depth, can still be opened for reading; only landlock knows
+    which, without it every file of this user can. Raises NotConfined. There is no way back: the process can
+    only work or end afterwards.
     """
     _drop_root()
     _die_with(libc, parent)
@@ -75,12 +88,12 @@ def confine(libc: ctypes.CDLL, limits: Limits, *, parent: int, wanted: tuple[Lay
     missing: dict[str, str] = {}
     if "landlock" in wanted:
         try:
-            _landlock(libc)
+            _landlock(libc, readable)
         except OSError as error:
             missing["landlock"] = str(error.strerror)
     if "seccomp" in wanted:
         try:
-            seccomp.install(libc)
+            seccomp.install(libc, reads_files=bool(readable))
         except seccomp.Unsupported as error:
             missing["seccomp"] = str(error)
     return missing
@@ -135,15 +148,28 @@ def _set_limits(limits: Limits) -> None:
             raise NotConfined(f"setrlimit({kind}): {error}") from error
 
 
-def _landlock(libc: ctypes.CDLL) -> None:
-    """An empty ruleset: whatever it handles is refused. Raises OSError."""
+def _landlock(libc: ctypes.CDLL, readable: Sequence[str]) -> None:
+    """Whatever the ruleset handles is refused, but for reading files below `readable`. Raises OSError."""
     abi = _system_call(libc, _LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
     attributes = landlock_attributes(abi)
     ruleset = _system_call(libc, _LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
     try:
+        for directory in readable:
+            with suppress(FileNotFoundError, PermissionError):  # out of reach: not readable either
+                _allow_reading(libc, ruleset, directory)
         _system_call(libc, _LANDLOCK_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
+
+
+def _allow_reading(libc: ctypes.CDLL, ruleset: int, directory: str) -> None:
+    """Files can be opened below it; it can't be listed."""
+    parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        attributes = struct.pack("=Qi", _LANDLOCK_READ_FILE, parent)  # struct landlock_path_beneath_attr
+        _system_call(libc, _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, attributes, 0)
+    finally:
+        os.close(parent)
 
 
 def _system_call(libc: ctypes.CDLL, number: int, *arguments: int | bytes | None) -> int:

@@ -78,6 +78,10 @@ _CONDITIONAL = {
     "clone": (56, 220),
 }
 
+# Only for jobs that open files by name; which files, landlock decides. To tell where a name leads, they may
+# ask for their directory, which is "/".
+_READING = {"openat": (257, 56), "getcwd": (79, 17)}
+
 _FIRST_NEW_NUMBER = 424
 """From here on a call has the same number on all architectures (Linux 5.1). The x32 calls lie higher, too."""
 
@@ -86,6 +90,7 @@ _AUDIT_ARCH_X86_64, _AUDIT_ARCH_AARCH64 = 0xC000003E, 0xC00000B7  # <linux/audit
 _PROT_EXEC = 0x4
 _AT_EMPTY_PATH = 0x1000
 _CLONE_THREAD = 0x10000
+_O_CLOEXEC = 0x80000
 _FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC
 
 # <linux/bpf_common.h> and <linux/seccomp.h>
@@ -113,12 +118,15 @@ _ARCHITECTURES = {
 }
 
 
-def install(libc: ctypes.CDLL) -> None:
-    """Filter this thread from now on; no_new_privs must be set. Raises Unsupported."""
+def install(libc: ctypes.CDLL, *, reads_files: bool = False) -> None:
+    """Filter this thread from now on; no_new_privs must be set. Raises Unsupported.
+
+    `reads_files`: files can be opened by name, for reading alone.
+    """
     architecture = _ARCHITECTURES.get(platform.machine())
     if architecture is None or struct.calcsize("P") != 8:
         raise Unsupported(f"no system call list for {platform.machine()}")
-    program = compile_filter(architecture, pid=os.getpid())
+    program = compile_filter(architecture, pid=os.getpid(), reads_files=reads_files)
     code = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog: unsigned short length, pointer to the instructions
     prog = ctypes.create_string_buffer(
@@ -128,7 +136,7 @@ def install(libc: ctypes.CDLL) -> None:
         raise Unsupported(os.strerror(ctypes.get_errno()))
 
 
-def compile_filter(architecture: _Architecture, *, pid: int) -> bytes:
+def compile_filter(architecture: _Architecture, *, pid: int, reads_files: bool = False) -> bytes:
     """The instructions. `pid` is the process that may signal itself (abort(3) does)."""
     instructions = [
         _load(_ARCH_OFFSET),
@@ -140,6 +148,9 @@ def compile_filter(architecture: _Architecture, *, pid: int) -> bytes:
         instructions += _rule(numbers[architecture.column], [_return(_RET_ALLOW)])
     for name, check in _conditional_rules(pid).items():
         instructions += _rule(_CONDITIONAL[name][architecture.column], check)
+    if reads_files:
+        for name, check in _reading_rules().items():
+            instructions += _rule(_READING[name][architecture.column], check)
     instructions += [
         _instruction(_AT_LEAST, _FIRST_NEW_NUMBER, skip_false=1),
         _return(_RET_ERRNO | _ENOSYS),
@@ -161,6 +172,14 @@ def _conditional_rules(pid: int) -> Mapping[str, Sequence[bytes]]:
         "tgkill": _if_one_of(0, (pid,)),
         # threads, not processes; clone3 falls under ENOSYS, upon which libc comes back here
         "clone": _if_any_bit(0, _CLONE_THREAD),
+    }
+
+
+def _reading_rules() -> Mapping[str, Sequence[bytes]]:
+    return {
+        # no flag but this one: nothing is written, created, cut, or opened as a mere path
+        "openat": _unless_any_bit(2, 0xFFFFFFFF & ~_O_CLOEXEC),
+        "getcwd": [_return(_RET_ALLOW)],
     }
 
 

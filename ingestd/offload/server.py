@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,6 +37,7 @@ _WITHOUT = {
     "landlock": "a decoder that was taken over is kept from files and network by fewer layers",
     "seccomp": "a decoder that was taken over can reach more of the kernel",
 }
+_WITHOUT_ANY_PATH = "a decoder that was taken over, and may read some files, can read all that this user can"
 
 
 def main(control_descriptor: int, daemon: int) -> NoReturn:
@@ -80,9 +81,10 @@ class _Server:
         self._libc = libc
         self._control = control
         self._limits = Limits(**order["limits"])
-        self._job, warm_up = _load(order["job"])
-        warm_up()
+        self._work = _load(order["job"])
+        self._work.warm_up()
         _await_single_thread()
+        self._readable = tuple(self._work.readable())
         self._workers: dict[int, int] = {}  # number -> process ID
         self._killed: set[int] = set()
         gc.collect()
@@ -93,7 +95,7 @@ class _Server:
             end.setblocking(False)
         # A pidfd tells when the process ends; PR_SET_PDEATHSIG would when the thread that started us does.
         self._daemon = _open_process(daemon)
-        self._layers, notices = _self_test(libc, self._limits, warm_up)
+        self._layers, notices = _self_test(libc, self._limits, self._work.prove, self._readable)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         control.send(wire.encode({"ready": True, "confinement": self._layers, "notices": notices}))
 
@@ -135,7 +137,9 @@ class _Server:
                 server = os.getpid()
                 process = os.fork()
                 if process == 0:
-                    _work(self._libc, ours, server, self._job, self._limits, self._layers)
+                    _work(
+                        self._libc, ours, server, self._work.job, self._limits, self._layers, self._readable
+                    )
                 self._workers[number] = process
                 socket.send_fds(self._control, [wire.encode({"forked": number})], [theirs.fileno()])
         except (BrokenPipeError, ConnectionResetError):
@@ -167,10 +171,26 @@ class _Server:
             os.waitpid(process, 0)
 
 
-def _load(job: str) -> tuple[worker.Job, Callable[[], None]]:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a job's module offers (see the package)."""
+
+    job: worker.Job
+    warm_up: Callable[[], None]
+    prove: Callable[[], None]
+    readable: Callable[[], Sequence[str]]
+
+
+def _load(job: str) -> _Work:
     module_name, _, name = job.partition(":")
     module = importlib.import_module(module_name)
-    return getattr(module, name), getattr(module, "warm_up", lambda: None)
+    warm_up = getattr(module, "warm_up", lambda: None)
+    return _Work(
+        job=getattr(module, name),
+        warm_up=warm_up,
+        prove=getattr(module, "prove", warm_up),
+        readable=getattr(module, "readable", tuple),
+    )
 
 
 def _await_single_thread() -> None:
@@ -203,34 +223,39 @@ class _Tested:
 
 
 def _self_test(
-    libc: ctypes.CDLL, limits: Limits, warm_up: Callable[[], None]
+    libc: ctypes.CDLL, limits: Limits, prove: Callable[[], None], readable: Sequence[str]
 ) -> tuple[list[Layer], list[str]]:
-    """Which layers hold here, proved by a worker that warms up confined, and notices about those that don't.
+    """Which layers hold here, proved by a worker that does it confined, and notices about those that don't.
 
     A filter of system calls that this system's libraries can't live with is left off, and that is said;
     refusing every document after an upgrade of libc would be worse. Raises RuntimeError.
     """
-    tested = _test_worker(libc, limits, warm_up, lockdown.LAYERS)
+    tested = _test_worker(libc, limits, prove, lockdown.LAYERS, readable)
     missing = tested.missing
     if tested.trouble is not None:
         fewer = tuple(layer for layer in lockdown.LAYERS if layer != "seccomp")
-        again = _test_worker(libc, limits, warm_up, fewer)
+        again = _test_worker(libc, limits, prove, fewer, readable)
         if again.trouble is not None:
             raise RuntimeError(f"the self-test in a confined process failed: {again.trouble}")
         missing = {**again.missing, "seccomp": f"the self-test fails with it: {tested.trouble}"}
     holding = [layer for layer in lockdown.LAYERS if layer not in missing]
-    return holding, [f"no {layer} ({reason}): {_WITHOUT[layer]}" for layer, reason in missing.items()]
+    without = {**_WITHOUT, "landlock": _WITHOUT_ANY_PATH} if readable else _WITHOUT
+    return holding, [f"no {layer} ({reason}): {without[layer]}" for layer, reason in missing.items()]
 
 
 def _test_worker(
-    libc: ctypes.CDLL, limits: Limits, warm_up: Callable[[], None], wanted: tuple[Layer, ...]
+    libc: ctypes.CDLL,
+    limits: Limits,
+    prove: Callable[[], None],
+    wanted: tuple[Layer, ...],
+    readable: Sequence[str],
 ) -> _Tested:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         server = os.getpid()
         process = os.fork()
         if process == 0:
-            _test(libc, theirs, server, limits, warm_up, wanted)
+            _test(libc, theirs, server, limits, prove, wanted, readable)
         theirs.close()
         ours.settimeout(_SELF_TEST_SECONDS)
         try:
@@ -250,17 +275,19 @@ def _test(
     channel: socket.socket,
     server: int,
     limits: Limits,
-    warm_up: Callable[[], None],
+    prove: Callable[[], None],
     wanted: tuple[Layer, ...],
+    readable: Sequence[str],
 ) -> NoReturn:
     try:
         missing: dict[str, str] = {}
         try:
-            missing = lockdown.confine(libc, limits, parent=server, wanted=wanted)
+            missing = lockdown.confine(libc, limits, parent=server, wanted=wanted, readable=readable)
             lockdown.arm_job(limits, writes=False)
-            warm_up()
+            prove()
+            gc.collect()  # what a library does at last, it must be able to do here
             bytearray(_LEAST_ROOM_BYTES)
-            trouble = _loophole(missing, wanted)
+            trouble = _loophole(missing, wanted, readable)
         except MemoryError:
             trouble = f"{limits.memory_bytes} bytes of memory are not enough"
         except BaseException as error:  # the border of the process
@@ -270,15 +297,18 @@ def _test(
         os._exit(0)
 
 
-def _loophole(missing: dict[str, str], wanted: tuple[Layer, ...]) -> str | None:
+def _loophole(missing: dict[str, str], wanted: tuple[Layer, ...], readable: Sequence[str]) -> str | None:
     """Layers that say they hold are tried: some kernels accept a filter and do not apply it."""
-    if not [layer for layer in wanted if layer != "rlimits" and layer not in missing]:
+    holding = [layer for layer in wanted if layer != "rlimits" and layer not in missing]
+    if not holding:
         return None
+    # The filter of system calls alone can't tell one file from another, only reading from writing.
+    tried = ("/dev/null", os.O_WRONLY) if readable and holding == ["seccomp"] else ("/", os.O_RDONLY)
     try:
-        os.close(os.open("/", os.O_RDONLY))
+        os.close(os.open(*tried))
     except OSError:
         return None
-    return "a confined process could open a directory"
+    return f"a confined process could open {tried[0]}"
 
 
 # --- in the child ------------------------------------------------------------------------------------------
@@ -291,6 +321,7 @@ def _work(
     job: worker.Job,
     limits: Limits,
     layers: list[Layer],
+    readable: Sequence[str],
 ) -> NoReturn:
     """The forked child: never returns into the server's frames, whose descriptors are closed here."""
     try:
@@ -300,7 +331,7 @@ def _work(
         os.dup2(channel.fileno(), _WORKER_DESCRIPTOR, inheritable=False)
         os.closerange(_WORKER_DESCRIPTOR + 1, _DESCRIPTORS)
         own = socket.socket(fileno=_WORKER_DESCRIPTOR)
-        if lockdown.confine(libc, limits, parent=server, wanted=tuple(layers)):
+        if lockdown.confine(libc, limits, parent=server, wanted=tuple(layers), readable=readable):
             os._exit(1)  # what held in the self-test must hold now
         worker.serve(own, job, limits)
         os._exit(0)

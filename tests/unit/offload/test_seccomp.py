@@ -21,18 +21,20 @@ HEADERS = {
 }
 
 
-def answer(architecture: seccomp._Architecture, name: str | int, *arguments: int) -> int:
+def answer(
+    architecture: seccomp._Architecture, name: str | int, *arguments: int, reads_files: bool = False
+) -> int:
     """What the filter says to this call."""
     number = name if isinstance(name, int) else number_of(architecture, name)
     padded = [*arguments, *[0] * (6 - len(arguments))]
     return execute(
-        seccomp.compile_filter(architecture, pid=PID),
+        seccomp.compile_filter(architecture, pid=PID, reads_files=reads_files),
         struct.pack("<IIQ6Q", number, architecture.audit, 0, *padded),
     )
 
 
 def number_of(architecture: seccomp._Architecture, name: str) -> int:
-    return (seccomp._ALLOWED | seccomp._CONDITIONAL)[name][architecture.column]
+    return (seccomp._ALLOWED | seccomp._CONDITIONAL | seccomp._READING)[name][architecture.column]
 
 
 def execute(program: bytes, data: bytes) -> int:
@@ -99,6 +101,22 @@ def test_what_is_allowed_in_part(
     assert answer(architecture, call, *arguments) == expected
 
 
+@pytest.mark.parametrize("architecture", [X86_64, AARCH64])
+def test_files_are_opened_for_reading_alone_and_only_where_that_is_asked_for(
+    architecture: seccomp._Architecture,
+) -> None:
+    assert answer(architecture, "openat", 0, 0, 0) == EPERM
+    assert answer(architecture, "openat", 0, 0, 0, reads_files=True) == ALLOW
+    assert answer(architecture, "openat", 0, 0, 0x80000, reads_files=True) == ALLOW  # O_CLOEXEC
+    for bit in {1 << position for position in range(32)} - {0x80000}:
+        assert answer(architecture, "openat", 0, 0, bit, reads_files=True) == EPERM, hex(bit)
+        assert answer(architecture, "openat", 0, 0, bit | 0x80000, reads_files=True) == EPERM, hex(bit)
+    for number in range(600):
+        if number not in {numbers[architecture.column] for numbers in seccomp._READING.values()}:
+            allowed = answer(architecture, number, reads_files=True)
+            assert allowed == answer(architecture, number), number
+
+
 def test_calls_of_another_architecture_end_the_process() -> None:
     program = seccomp.compile_filter(X86_64, pid=PID)
     i386 = struct.pack("<IIQ6Q", 3, 0x40000003, 0, *[0] * 6)
@@ -117,7 +135,7 @@ def test_numbers_are_those_of_the_kernel_headers(name: str) -> None:
         found.setdefault(call, int(number))
     found.setdefault("newfstatat", found.get("fstatat", -1))
     column = seccomp._ARCHITECTURES[name].column
-    for call, numbers in (seccomp._ALLOWED | seccomp._CONDITIONAL).items():
+    for call, numbers in (seccomp._ALLOWED | seccomp._CONDITIONAL | seccomp._READING).items():
         assert found[call] == numbers[column], call
 
 
