@@ -1,0 +1,99 @@
+"""One answer for each message, when all of its receipts have settled: who is told, how often, and when it is
+given up. An answer that fails never touches a receipt.
+"""
+
+import asyncio
+from datetime import timedelta
+from weakref import WeakValueDictionary
+
+from ingestd.domain.document import Instant
+from ingestd.domain.retry import later
+from ingestd.interfaces import (
+    Answer,
+    Clock,
+    Correspondent,
+    MailBook,
+    Mailed,
+    Observer,
+    SourceUnavailable,
+    Undeliverable,
+)
+
+TRIED_FOR = timedelta(days=2)
+"""After this an answer that could not be sent is given up; counted from the last change of a receipt."""
+
+AT_ONCE = 4
+"""Answers on their way to the mail server at the same time."""
+
+_HOUR = timedelta(hours=1)
+
+
+class Answering:
+    """Answers the messages of one mailbox; without a correspondent, nobody is answered."""
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        book: MailBook,
+        correspondent: Correspondent | None,
+        most_per_hour: int,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._source = source
+        self._book = book
+        self._correspondent = correspondent
+        self._most_per_hour = most_per_hour
+        self._clock = clock
+        self._observer = observer
+        self._sending = asyncio.Semaphore(AT_ONCE)
+        self._addresses: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def owes(self, mailed: Mailed) -> bool:
+        return self._correspondent is not None and not mailed.answered and _address(mailed) is not None
+
+    async def answer(self, mailed: Mailed) -> None:
+        """Sends what is owed, or gives it up for good. Raises SourceUnavailable: it may be tried again."""
+        address = _address(mailed)
+        correspondent = self._correspondent
+        if correspondent is None or mailed.answered or address is None:
+            return
+        # One after the other for each address: the cap is counted from what was sent before.
+        async with self._addresses.setdefault(address, asyncio.Lock()), self._sending:
+            since = later(self._clock(), -_HOUR)
+            if await self._book.count_answers(address, since=since) >= self._most_per_hour:
+                reason = f"{address} got {self._most_per_hour} answers within an hour"
+                await self._give_up(mailed, reason)
+            else:
+                await self._send(correspondent, mailed, address)
+
+    async def _send(self, correspondent: Correspondent, mailed: Mailed, address: str) -> None:
+        try:
+            await correspondent.send(Answer(mailed=mailed, to=address))
+        except SourceUnavailable as error:
+            if self._clock() < later(_settled_at(mailed), TRIED_FOR):
+                raise
+            return await self._give_up(mailed, f"it could not be sent for {TRIED_FOR.days} days: {error}")
+        except Undeliverable as error:
+            return await self._give_up(mailed, str(error))
+        except Exception as error:
+            # Whatever composing it stumbled over would be there again: this one must not stop the others.
+            return await self._give_up(mailed, f"{type(error).__name__}: {error}")
+        await self._book.answered(mailed.arrival, address=address, now=self._clock())
+        self._observer.note("answer.sent", source=self._source, arrival=mailed.arrival)
+        return None
+
+    async def _give_up(self, mailed: Mailed, reason: str) -> None:
+        self._observer.note(
+            "answer.given_up", level="warning", source=self._source, arrival=mailed.arrival, reason=reason
+        )
+        await self._book.answered(mailed.arrival, address=None, now=self._clock())
+
+
+def _address(mailed: Mailed) -> str | None:
+    return mailed.origin.mail.answer_to if mailed.origin.mail is not None else None
+
+
+def _settled_at(mailed: Mailed) -> Instant:
+    return max([mailed.received_at, *(each.receipt.updated_at for each in mailed.receipts)])

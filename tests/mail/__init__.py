@@ -1,0 +1,1 @@
+"""A real IMAP server for every test that speaks with a mailbox."""
