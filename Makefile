@@ -57,7 +57,7 @@ $(INSTALLED): pyproject.toml constraints.txt | packages-demo
 	pip=($(BIN)/python -m pip --disable-pip-version-check --quiet)
 	"$${pip[@]}" install --upgrade --constraint constraints.txt pip setuptools
 	PYTHONWARNINGS=ignore::UserWarning "$${pip[@]}" install \
-		--constraint constraints.txt --build-constraint constraints.txt --editable . --group dev
+		--constraint constraints.txt --build-constraint constraints.txt --editable '.[html]' --group dev
 	touch $@
 
 # --- packages of the system ---------------------------------------------------------------------------------
@@ -69,7 +69,8 @@ packages-demo:
 	$(install_missing)
 
 # The ledger is tested on a real PostgreSQL too, systemd's own tools judge the unit file, the kernel's headers the
-# numbers of the system call filter, and two programs that share no code with ours the PDFs that are made.
+# numbers of the system call filter, and two programs that share no code with ours the PDFs that are made. Mail comes
+# from a real Dovecot; what WeasyPrint draws with is Pango, and a font.
 packages-test:
 	@$(find_python)
 	missing=()
@@ -79,6 +80,9 @@ packages-test:
 	[[ -e /usr/include/asm-generic/unistd.h ]] || missing+=(linux-libc-dev)
 	type -P qpdf >/dev/null || missing+=(qpdf)
 	type -P pdftoppm pdftotext pdfinfo >/dev/null || missing+=(poppler-utils)
+	[[ -x /usr/sbin/dovecot ]] || missing+=(dovecot-imapd)
+	[[ -x /usr/lib/dovecot/lmtp ]] || missing+=(dovecot-lmtpd)
+	$(need_pango)
 	$(install_missing)
 
 packages-torture:
@@ -112,6 +116,15 @@ define need_postgresql
 if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v initdb >/dev/null; then
 	missing+=(postgresql)
 fi
+endef
+
+define need_pango
+ldconfig=$$(PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p)
+for library in libpango-1.0.so.0:libpango-1.0-0 libpangoft2-1.0.so.0:libpangoft2-1.0-0 \
+	libharfbuzz-subset.so.0:libharfbuzz-subset0; do
+	grep -qF "$${library%%:*}" <<<"$$ldconfig" || missing+=("$${library##*:}")
+done
+[[ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ]] || missing+=(fonts-dejavu-core)
 endef
 
 # A failing `apt-get update` is not the end: a foreign source may be down while Debian's own answer.

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ingestd import __version__
-from ingestd.cli import asking, deciding, running, showing, storing, submitting
+from ingestd.cli import asking, deciding, doctor, login, replay, running, showing, storing, submitting
 from ingestd.domain.errors import (
     ConfigurationError,
     IllegalTransition,
@@ -58,8 +58,11 @@ def options(
 for name, command, summary in (
     ("run", running.run, "Watch the folders and upload what arrives."),
     ("check", running.check, "Check the configuration; upload nothing."),
+    ("doctor", doctor.doctor, "Look at everything it works with."),
+    ("login", login.login, "Let ingestd into a mailbox (OAuth 2.0)."),
     ("demo", running.demo, "Show the whole way, without an account."),
     ("sandbox", running.sandbox, "Run a local stand-in for SAP Concur."),
+    ("replay", replay.replay, "Take a message once more, from the spool."),
     ("submit", submitting.submit, "Hand over files without a folder."),
     ("list", asking.list_receipts, "Show receipts, newest first."),
     ("show", showing.show, "Tell everything about one receipt."),

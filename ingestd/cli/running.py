@@ -5,20 +5,23 @@ import signal
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingestd.cli.rendering import destined, local_moment, one_line
 from ingestd.cli.session import ConfigOption, act_as_owner, configured, with_reader
 from ingestd.configfile import find_configuration, load_configuration
-from ingestd.configfile.tables import parse_duration
+from ingestd.configfile.values import parse_duration
 from ingestd.domain.errors import ConfigurationError, LedgerUnavailable
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.states import SETTLED
 from ingestd.interfaces import LedgerReader
 from ingestd.pipeline import RunResult
 from ingestd.settings import Settings
+
+if TYPE_CHECKING:
+    from ingestd.assembly import Findings
 
 
 def run(
@@ -65,22 +68,33 @@ def run(
 def check(
     config: ConfigOption = None,
     online: Annotated[
-        bool, typer.Option("--online", help="Also ask each target if it answers and takes the token.")
+        bool, typer.Option("--online", help="Also ask targets, mailboxes and the mail server for answers.")
     ] = False,
 ) -> None:
-    """Check the configuration without running: keys, tokens, folders, storage. Uploads nothing.
+    """Check the configuration without running: keys, secrets, folders, storage. Uploads and sends nothing.
+
+    With --online each target must take the token, each mailbox the login, and the mail server the answers;
+    `ingestd doctor` tells more about each of them.
 
     \b
     ingestd check
     ingestd check --config /etc/ingestd/ingestd.toml --online
     """
-    from ingestd.assembly import Findings, ask_targets, check_passwords, check_places, check_secrets
+    from ingestd.assembly import (
+        Findings,
+        ask_targets,
+        check_mail,
+        check_passwords,
+        check_places,
+        check_secrets,
+    )
 
     settings = load_configuration(find_configuration(config))
     # Tokens are read as the caller (systemd reads them as root), folders are tried as the owner.
-    findings = check_secrets(settings) + check_passwords(settings)
+    findings = check_secrets(settings) + check_passwords(settings) + check_mail(settings)
     if online and not findings.problems:
         findings += Findings(tuple(asyncio.run(ask_targets(settings))))
+        findings += _examined(settings)
     act_as_owner(settings.storage.directory)
     findings += check_places(settings, folders=True)
     for warning in findings.warnings:
@@ -88,7 +102,9 @@ def check(
     if findings.problems:
         raise ConfigurationError(findings.problems)
     counts = f"{len(settings.folders)} folder(s), {len(settings.targets)} target(s)"
+    counts += f", {len(settings.mailboxes)} mailbox(es)" if settings.mailboxes else ""
     answers = " The targets answer." if online else ""
+    answers += " The mailboxes can be used." if online and settings.mailboxes else ""
     typer.echo(f"The configuration is good: {counts}, {len(settings.routes)} route(s).{answers}")
 
 
@@ -138,6 +154,18 @@ def demo(
     from ingestd.cli.demo import play
 
     raise typer.Exit(play(directory))
+
+
+def _examined(settings: Settings) -> "Findings":
+    """What `doctor` finds about mail, as problems and warnings."""
+    from ingestd.assembly import Findings
+    from ingestd.cli.examining import examine_mail
+
+    found = asyncio.run(examine_mail(settings))
+    texts: dict[str, list[str]] = {"good": [], "warning": [], "bad": []}
+    for finding in found:
+        texts[finding.weight].append(one_line(finding.sentence))
+    return Findings(tuple(texts["bad"]), tuple(texts["warning"]))
 
 
 def _duration(option: str, text: str) -> timedelta:

@@ -1,7 +1,8 @@
 """The configuration file: TOML to Settings. Unknown keys are errors, and all problems are shown at once,
 each with its key path and what to do.
 
-`tables` gives the form (pydantic), `contradictions` the checks that need two keys.
+`tables` and `mail_tables` give the form (pydantic), `contradictions` and `mail_contradictions` the checks
+that need two keys, `cautions` what works and is unwise.
 """
 
 import os
@@ -12,10 +13,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ingestd.configfile.cautions import cautions
 from ingestd.configfile.contradictions import contradictions
 from ingestd.configfile.tables import File, known_keys
 from ingestd.domain.errors import ConfigurationError
 from ingestd.settings import Settings
+
+__all__ = ["SEARCH_PATH", "cautions", "find_configuration", "load_configuration", "parse_configuration"]
 
 SEARCH_PATH = ("ingestd.toml", "/etc/ingestd/ingestd.toml")
 
@@ -80,6 +84,9 @@ def _problem(error: Mapping[str, Any]) -> str:
             return f"{path}: is missing"
         case "string_pattern_mismatch":
             return f"{path}: {error['input']!r} is no name; use letters, digits, - and _, at most 64"
+        case "value_error" if isinstance(error["input"], dict):
+            # Of a whole table: it begins with the key, and the table as it was written would be long.
+            return f"{path}.{message}"
         case _:
             return f"{path}: {message.replace('should be', 'must be')} (found {_shown(error['input'])})"
 

@@ -1,6 +1,5 @@
 """What is well-formed and still can't work: the checks of the configuration that need more than one key."""
 
-import ipaddress
 import os
 import re
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ingestd.configfile.mail_contradictions import is_loopback, mail_contradictions
 from ingestd.configfile.tables import LEAST_MEMORY_BYTES
 from ingestd.domain.routing import PLACEHOLDER, Destined, InvalidSlot, Route, compile_pattern
 from ingestd.settings import MEGABYTE, ConcurImageV1Settings, Settings
@@ -26,6 +26,7 @@ def contradictions(settings: Settings) -> Iterator[str]:
     for target in settings.targets.values():
         yield from _target_problems(target)
     yield from _folder_problems(settings)
+    yield from mail_contradictions(settings)
     for number, route in enumerate(settings.routes, 1):
         yield from _route_problems(f"routes[{number}]", route, settings)
 
@@ -44,10 +45,11 @@ def _preparation_problems(settings: Settings) -> Iterator[str]:
     for name, limit in (("cpu", preparation.cpu), ("wall", preparation.wall)):
         if limit < SHORTEST_TIMEOUT:
             yield f"preparation.{name}: a document needs a second at least; write 1s or more"
-    if preparation.near_duplicate_window <= timedelta():
+    compares = preparation.near_duplicates != "off" and preparation.inspect == "full"
+    if compares and preparation.near_duplicate_window > settings.storage.keep:
         yield (
-            "preparation.near_duplicate_window: nothing lies within no time; write a duration, or "
-            'near_duplicates = "off"'
+            "preparation.near_duplicate_window: is longer than storage.keep, and what is gone can't be "
+            "compared; write a shorter one, or a longer storage.keep"
         )
     if preparation.near_duplicates == "hold" and preparation.inspect == "light":
         yield (
@@ -67,7 +69,7 @@ def _target_problems(target: ConcurImageV1Settings) -> Iterator[str]:
         return
     if url.scheme not in ("http", "https") or not host:
         yield f"{key}.url: {target.url!r} must look like https://us2.api.concursolutions.com"
-    elif url.scheme == "http" and not _is_loopback(host):
+    elif url.scheme == "http" and not is_loopback(host):
         yield f"{key}.url: http:// would show the token to the network; use https:// (http only to loopback)"
     if url.query or url.fragment or url.username or url.password:
         yield f"{key}.url: must not hold a query, a fragment or a password"
@@ -77,13 +79,6 @@ def _target_problems(target: ConcurImageV1Settings) -> Iterator[str]:
         yield f"{key}.timeout: an upload needs a second at least; write 1s or more"
     if target.retry.first > target.retry.ceiling:
         yield f"{key}.retry.first: is longer than {key}.retry.ceiling"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _folder_problems(settings: Settings) -> Iterator[str]:

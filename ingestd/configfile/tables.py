@@ -1,18 +1,29 @@
 """The form of the configuration file: one pydantic table for each TOML table, with every default.
 
-Relative paths count from the file's directory, secrets given by bare name are looked for in
-$CREDENTIALS_DIRECTORY first.
+`values` says what may stand behind a key; the tables of mail are in `mail_tables`.
 """
 
 import os
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field
 
+from ingestd.configfile.mail_tables import Mailbox, People, Smtp
+from ingestd.configfile.values import (
+    Duration,
+    Name,
+    PathText,
+    Polling,
+    Positive,
+    Size,
+    Table,
+    parse_duration,
+    secret,
+    secret_path,
+)
 from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Pages, Repeat, Route
 from ingestd.settings import (
@@ -21,7 +32,6 @@ from ingestd.settings import (
     FolderSettings,
     LogSettings,
     PreparationSettings,
-    Secret,
     Settings,
     StorageSettings,
     UploadSettings,
@@ -31,60 +41,19 @@ LEAST_MEMORY_BYTES = 768 * MEGABYTE
 """Half of it is the address space of the libraries, before a document is there."""
 LEAST_MEMORY_ONCE_BYTES = 256 * MEGABYTE
 """What was enough before the libraries came; a file that says so still starts, with LEAST_MEMORY_BYTES."""
-LONGEST_DURATION = timedelta(days=3650)
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
-_SIZE_UNITS = {
-    "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
-}  # fmt: skip
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)")
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def _size(value: object) -> object:
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        return round(float(match[1]) * _SIZE_UNITS[match[2] or "B"])
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise ValueError('write a size like "10MB", "512KiB" or a number of bytes')
-
-
-def parse_duration(value: object) -> timedelta:
-    """Raises ValueError with what to write instead."""
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        seconds = float(match[1]) * _DURATION_UNITS[match[2]]
-        if seconds > LONGEST_DURATION.total_seconds():
-            raise ValueError("is longer than ten years")
-        return timedelta(seconds=seconds)
-    raise ValueError('write a duration like "2s", "15m", "1h" or "90d"')
-
-
-def _polling(value: object) -> object:
-    if isinstance(value, bool) or value == "auto":
-        return value
-    raise ValueError('write true, false or "auto"')
-
-
-def _path(value: object) -> object:
-    if isinstance(value, str) and (not value or "\0" in value):
-        raise ValueError("is no path")
+def _window(value: object) -> object:
+    if parse_duration(value) <= timedelta():
+        raise ValueError('nothing lies within no time; write a duration, or near_duplicates = "off"')
     return value
 
 
-PathText = Annotated[str, BeforeValidator(_path)]
-Size = Annotated[int, BeforeValidator(_size)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Polling = Annotated[bool | Literal["auto"], BeforeValidator(_polling)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Positive = Annotated[int, Field(ge=1)]
+LONGEST_WINDOW = timedelta(days=90)
+"""How far back look-alikes are looked for, unless originals are kept for a shorter time."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Storage(_Table):
+class _Storage(Table):
     directory: PathText | None = None
     ledger: str | None = None
     keep: Duration = timedelta(days=90)
@@ -103,12 +72,12 @@ class _Storage(_Table):
         )
 
 
-class _Uploads(_Table):
+class _Uploads(Table):
     workers: Annotated[int, Field(ge=1, le=256)] = 8
     grace: Duration = timedelta(seconds=30)
 
 
-class _Preparation(_Table):
+class _Preparation(Table):
     inspect: Literal["light", "full"] = "full"
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     memory: Size = 1500 * MEGABYTE
@@ -118,32 +87,36 @@ class _Preparation(_Table):
     strip_location: bool = True
     passwords_file: PathText | None = None
     near_duplicates: Literal["off", "warn", "hold"] = "warn"
-    near_duplicate_window: Duration = timedelta(days=90)
+    near_duplicate_window: Annotated[Duration | None, BeforeValidator(_window)] = None
 
-    def settings(self, base: Path) -> PreparationSettings:
-        passwords = _secret_path(self.passwords_file, base)
+    def settings(self, base: Path, *, keep: timedelta) -> PreparationSettings:
+        """`keep`: how long originals are kept; beyond it there is nothing to compare with."""
         enough = self.memory >= LEAST_MEMORY_ONCE_BYTES
-        memory = max(self.memory, LEAST_MEMORY_BYTES) if enough else self.memory
-        return PreparationSettings(**{**self.model_dump(), "passwords_file": passwords, "memory": memory})
+        known = {
+            "passwords_file": secret_path(self.passwords_file, base),
+            "memory": max(self.memory, LEAST_MEMORY_BYTES) if enough else self.memory,
+            "near_duplicate_window": self.near_duplicate_window or min(LONGEST_WINDOW, keep),
+        }
+        return PreparationSettings(**{**self.model_dump(), **known})
 
 
-class _Log(_Table):
+class _Log(Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
 
-class _Retry(_Table):
+class _Retry(Table):
     first: Duration = timedelta(seconds=2)
     ceiling: Duration = timedelta(minutes=15)
     unavailable: Duration = timedelta(minutes=5)
     attempts: Positive = 12
 
 
-class _Account(_Table):
+class _Account(Table):
     token_file: PathText | None = None
 
 
-class _Target(_Table):
+class _Target(Table):
     kind: Literal["concur-image-v1"]
     url: str
     authorization: Literal["Bearer", "OAuth"] = "Bearer"
@@ -160,8 +133,8 @@ class _Target(_Table):
             name=name,
             url=self.url.rstrip("/"),
             authorization=self.authorization,
-            token=_secret(self.token_file, base, name),
-            accounts={a: _secret(t.token_file, base, name, a) for a, t in self.accounts.items()},
+            token=secret(self.token_file, base, name, kind="TOKEN"),
+            accounts={a: secret(t.token_file, base, name, a, kind="TOKEN") for a, t in self.accounts.items()},
             on_unconfirmed=self.on_unconfirmed,
             timeout=self.timeout,
             max_bytes=self.max_bytes,
@@ -170,7 +143,7 @@ class _Target(_Table):
         )
 
 
-class _Folder(_Table):
+class _Folder(Table):
     name: Name
     path: PathText
     settle: Duration = timedelta(seconds=2)
@@ -188,7 +161,7 @@ class _Folder(_Table):
         return FolderSettings(**{**self.model_dump(), "path": base / self.path})
 
 
-class _Route(_Table):
+class _Route(Table):
     send: str
     source: str | None = None
     path: str | None = None
@@ -216,45 +189,36 @@ class _Route(_Table):
             account=self.as_,
             repeat=Repeat(self.repeat),
             pages=None if self.pages is None else Pages(self.pages),
-            passwords_file=_secret_path(self.passwords_file, base),
+            passwords_file=secret_path(self.passwords_file, base),
         )
 
 
-class File(_Table):
+class File(Table):
     storage: _Storage = Field(default_factory=_Storage)
     uploads: _Uploads = Field(default_factory=_Uploads)
     preparation: _Preparation = Field(default_factory=_Preparation)
     log: _Log = Field(default_factory=_Log)
     targets: dict[Name, _Target] = Field(default_factory=dict)
     folders: list[_Folder] = Field(default_factory=list)
+    mailboxes: list[Mailbox] = Field(default_factory=list)
+    people: list[People] = Field(default_factory=list)
+    smtp: Smtp | None = None
     routes: list[_Route] = Field(default_factory=list)
 
     def settings(self, base: Path) -> Settings:
+        storage = self.storage.settings(base)
         return Settings(
-            storage=self.storage.settings(base),
+            storage=storage,
             uploads=UploadSettings(**self.uploads.model_dump()),
-            preparation=self.preparation.settings(base),
+            preparation=self.preparation.settings(base, keep=storage.keep),
             log=LogSettings(**self.log.model_dump()),
             targets={name: target.settings(name, base) for name, target in self.targets.items()},
             folders=tuple(folder.settings(base) for folder in self.folders),
+            mailboxes=tuple(mailbox.settings(base, storage.directory) for mailbox in self.mailboxes),
+            people=tuple(person.settings() for person in self.people),
+            smtp=None if self.smtp is None else self.smtp.settings(base),
             routes=tuple(route.settings(base) for route in self.routes),
         )
-
-
-def _secret(given: str | None, base: Path, *names: str) -> Secret:
-    """A file by path or credential name; without one, INGESTD_<TARGET>[_<ACCOUNT>]_TOKEN."""
-    if given is None:
-        return Secret(environment="_".join(["INGESTD", *names, "TOKEN"]).upper().replace("-", "_"))
-    return Secret(file=_secret_path(given, base))
-
-
-def _secret_path(given: str | None, base: Path) -> Path | None:
-    if given is None:
-        return None
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and "/" not in given and (Path(credentials) / given).exists():
-        return Path(credentials) / given
-    return base / given
 
 
 def known_keys(location: Sequence[str | int]) -> list[str]:

@@ -5,7 +5,7 @@ Only their place is ever shown. A changed file is noticed by itself, so that a n
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ingestd.domain.errors import IngestdError
@@ -50,8 +50,7 @@ class SecretReader:
 
 def read_secret(secret: Secret) -> str:
     """The secret, stripped of surrounding blanks. Raises SecretUnavailable."""
-    raw = _from_file(secret.file) if secret.file else _from_environment(secret.environment or "")
-    value = raw.strip()
+    value = _raw(secret).strip()
     if not value:
         raise SecretUnavailable(f"{secret} is empty; put the token there, on one line")
     if not value.isascii() or not value.isprintable() or " " in value:
@@ -61,10 +60,28 @@ def read_secret(secret: Secret) -> str:
     return value
 
 
-def problems(secret: Secret) -> tuple[str, ...]:
-    """Why this secret can't be used, as sentences for a person; empty when it can."""
+def read_password(secret: Secret) -> str:
+    """A password: one line, blanks within it included. Raises SecretUnavailable.
+
+    App passwords are shown in groups of letters, and a passphrase may be in any language.
+    """
+    value = _raw(secret).strip()
+    if not value:
+        raise SecretUnavailable(f"{secret} is empty; put the password there, on one line")
+    if not value.isprintable() or "\ufffd" in value:
+        raise SecretUnavailable(
+            f"{secret} holds more than one line, or no UTF-8; put the password there alone, on one line"
+        )
+    return value
+
+
+def problems(secret: Secret, read: Callable[[Secret], str] = read_secret) -> tuple[str, ...]:
+    """Why this secret can't be used, as sentences for a person; empty when it can.
+
+    `read`: read_secret for a token, read_password for a password.
+    """
     try:
-        read_secret(secret)
+        read(secret)
     except SecretUnavailable as error:
         return (str(error),)
     return ()
@@ -91,6 +108,10 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def _raw(secret: Secret) -> str:
+    return _from_file(secret.file) if secret.file else _from_environment(secret.environment or "")
+
+
 def _from_environment(name: str) -> str:
     value = os.environ.get(name)
     if value is None:
@@ -104,14 +125,14 @@ def _from_file(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise SecretUnavailable(f"{path} is not a file; name a file that holds the token alone")
+                raise SecretUnavailable(f"{path} is not a file; name a file that holds the secret alone")
             content = file.read(LONGEST_SECRET_BYTES + 1)
     except FileNotFoundError:
-        raise SecretUnavailable(f"file {path} does not exist; put the token there") from None
+        raise SecretUnavailable(f"file {path} does not exist; put the secret there") from None
     except OSError as error:
         raise SecretUnavailable(f"file {path} can't be read: {error.strerror}") from None
     if len(content) > LONGEST_SECRET_BYTES:
-        raise SecretUnavailable(f"file {path} is too long for a token; put the token there alone")
+        raise SecretUnavailable(f"file {path} is too long for a secret; put it there alone")
     return content.decode("utf-8-sig", "replace")
 
 

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from ingestd.configfile import find_configuration, load_configuration, parse_configuration
+from ingestd.configfile import cautions, find_configuration, load_configuration, parse_configuration
+from ingestd.configfile.values import parse_duration
 from ingestd.domain.errors import ConfigurationError
 from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Pages
 from ingestd.settings import (
     FolderSettings,
     LogSettings,
+    MailboxSettings,
     PreparationSettings,
     Secret,
     Settings,
+    SmtpSettings,
     StorageSettings,
     UploadSettings,
 )
@@ -46,18 +49,31 @@ def problems(text: str) -> list[str]:
 
 def uncommented(text: str) -> str:
     """The reference with every commented-out key switched on."""
-    return re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
+    return re.sub(r"^# (\w+ = )", r"\1", examples_switched_on(text), flags=re.MULTILINE)
+
+
+def examples_switched_on(text: str) -> str:
+    """The reference with the tables that are commented out as a whole."""
+    return re.sub(r"^#(?=[\w\[])", "", text, flags=re.MULTILINE)
 
 
 def test_the_reference_loads_as_it_stands() -> None:
     settings = load_configuration(REFERENCE)
     assert settings.storage.directory == Path("/var/lib/ingestd")
-    assert len(settings.routes) == 5
+    assert len(settings.routes) == 6
+    assert not settings.mailboxes and not settings.people and settings.smtp is None
+
+
+WITHOUT_DEFAULT = (
+    "ledger", "passwords_file", "ca_file", "templates", "client_secret_file", "refresh_token_file",
+    "token_url", "device_url", "authorize_url", "scope",
+)  # fmt: skip
+"""Keys whose line in the reference is an example; the text above it says what holds without them."""
 
 
 def test_the_reference_shows_the_true_defaults() -> None:
     text = uncommented(REFERENCE.read_text()).replace('max_size = "50GB"', "", 1)
-    text = re.sub(r"^(ledger|passwords_file) = .*$", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"^({'|'.join(WITHOUT_DEFAULT)}) = .*$", "", text, flags=re.MULTILINE)
     settings = parse(text)
     directory = settings.storage.directory
     assert settings.storage == StorageSettings(directory=directory)
@@ -72,6 +88,33 @@ def test_the_reference_shows_the_true_defaults() -> None:
         "Bearer", "hold", timedelta(seconds=60), 10_000_000,
     )  # fmt: skip
     assert target.max_pages == 200
+    mailbox, office = settings.mailboxes
+    written = {name: getattr(mailbox, name) for name in (
+        "name", "host", "user", "password", "allow", "trusted_authserv", "reply")}  # fmt: skip
+    assert mailbox == MailboxSettings(**written)
+    assert office.oauth is not None
+    assert (office.oauth.grant, office.oauth.client_secret, office.oauth.refresh_token) == (
+        "refresh_token", None, None,
+    )  # fmt: skip
+    smtp = settings.smtp
+    assert smtp is not None
+    assert smtp == SmtpSettings(
+        host=smtp.host, port=465, security="tls", sender=smtp.sender, user=smtp.user, password=smtp.password
+    )
+
+
+def test_the_examples_of_the_reference_work_when_they_are_switched_on() -> None:
+    settings = parse(examples_switched_on(REFERENCE.read_text()))
+    mailbox, office = settings.mailboxes
+    assert (mailbox.name, mailbox.reply, mailbox.password) == (
+        "receipts", True, Secret(file=Path("/etc/ingestd/imap-password")),
+    )  # fmt: skip
+    assert office.oauth is not None and office.password is None
+    assert office.oauth.store == Path("/var/lib/ingestd/tokens/office.json")
+    (ann,) = settings.people
+    assert (ann.account, ann.delegates) == ("ann", ("assistant@example.com",))
+    assert settings.smtp is not None and settings.smtp.port == 465
+    assert not list(cautions(settings))
 
 
 IN_WORDS = {"source", "path", "filename", "from_", "address", "subject", "as_"}
@@ -79,13 +122,14 @@ IN_WORDS = {"source", "path", "filename", "from_", "address", "subject", "as_"}
 
 
 def test_the_reference_names_every_key() -> None:
-    from ingestd.configfile import tables
+    from ingestd.configfile import mail_tables, tables
 
     text = uncommented(REFERENCE.read_text())
     named = set(re.findall(r"^(\w+) = ", text, flags=re.MULTILINE))
     for table in (tables._Storage, tables._Uploads, tables._Preparation, tables._Log, tables._Retry,
-                  tables._Target, tables._Folder, tables._Route):  # fmt: skip
-        keys = set(table.model_fields) - {"retry", "accounts", *IN_WORDS}
+                  tables._Target, tables._Folder, tables._Route, mail_tables.Mailbox, mail_tables.OAuth,
+                  mail_tables.People, mail_tables.Smtp):  # fmt: skip
+        keys = set(table.model_fields) - {"retry", "accounts", "oauth", *IN_WORDS}
         assert keys <= named, table
 
 
@@ -127,6 +171,16 @@ def test_the_first_configuration_is_complete_and_travels_in_the_package() -> Non
             '[preparation]\nnear_duplicate_window = "0s"',
             "preparation.near_duplicate_window",
             'near_duplicates = "off"',
+        ),
+        (
+            '[storage]\nkeep = "30d"\n[preparation]\nnear_duplicate_window = "90d"',
+            "preparation.near_duplicate_window",
+            "a longer storage.keep",
+        ),
+        (
+            '[storage]\nkeep = "30d"\n[preparation]\nnear_duplicate_window = "31d"',
+            "preparation.near_duplicate_window",
+            "a longer storage.keep",
         ),
         (
             '[preparation]\nnear_duplicates = "hold"\ninspect = "light"',
@@ -265,6 +319,24 @@ def test_sizes_and_durations_have_units() -> None:
     assert settings.storage.min_free == 1_610_612_736
     assert settings.storage.max_size == 1000
     assert settings.storage.keep == timedelta(hours=36)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[storage]\nkeep = "30d"\n[preparation]\nnear_duplicate_window = "30d"',
+        '[storage]\nkeep = "1d"\n[preparation]\nnear_duplicate_window = "31d"\nnear_duplicates = "off"',
+        '[storage]\nkeep = "1d"\n[preparation]\nnear_duplicate_window = "31d"\ninspect = "light"',
+    ],
+)
+def test_a_window_nobody_uses_may_be_longer_than_originals_are_kept(text: str) -> None:
+    parse(text)
+
+
+@pytest.mark.parametrize(("keep", "window"), [("30d", "30d"), ("90d", "90d"), ("365d", "90d"), ("0s", "0s")])
+def test_without_a_word_look_alikes_are_looked_for_as_long_as_they_are_kept(keep: str, window: str) -> None:
+    found = parse(f'[storage]\nkeep = "{keep}"').preparation.near_duplicate_window
+    assert found == parse_duration(window)
 
 
 @pytest.mark.parametrize(("written", "megabytes"), [("256MB", 768), ("512MB", 768), ("900MB", 900)])

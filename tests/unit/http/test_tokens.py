@@ -10,6 +10,7 @@ from ingestd.http.tokens import (
     SecretReader,
     SecretUnavailable,
     problems,
+    read_password,
     read_secret,
     redact,
     warnings,
@@ -127,3 +128,24 @@ def test_an_unchanged_file_is_not_opened_again(token: Path, monkeypatch: pytest.
 def test_secrets_are_blacked_out_wherever_they_stand() -> None:
     assert redact(f"a {CANARY}{CANARY} b", [CANARY]) == f"a {REDACTED}{REDACTED} b"
     assert redact("a b", ["", "a"]) == "a b"
+
+
+@pytest.mark.parametrize("password", ["abcd efgh ijkl mnop", "Grüße, 你好", "a'\"\\b", CANARY])
+def test_a_password_may_hold_blanks_and_any_letters(token: Path, password: str) -> None:
+    token.write_text(password + "\r\n", encoding="utf-8")
+    assert read_password(Secret(file=token)) == password
+    assert problems(Secret(file=token), read_password) == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b" \n", "is empty"), (b"a\nb", "on one line"), (b"a\x00b", "on one line"), (b"caf\xe9", "UTF-8")],
+)
+def test_a_file_that_holds_no_password_is_named_without_its_content(
+    token: Path, content: bytes, why: str
+) -> None:
+    token.write_bytes(CANARY.encode() + content if why != "is empty" else content)
+    with pytest.raises(SecretUnavailable, match=why) as caught:
+        read_password(Secret(file=token))
+    assert str(token) in str(caught.value) and CANARY not in str(caught.value)
+    assert problems(Secret(file=token), read_password) == (str(caught.value),)
