@@ -4,35 +4,55 @@ Also the checks that need the real rooms: tokens, folders, targets.
 """
 
 import os
+import ssl
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from ingestd import __version__
 from ingestd.clock import process_clock
+from ingestd.configfile import cautions
 from ingestd.destinations.concur import ConcurImageV1
+from ingestd.domain.errors import ConfigurationError
 from ingestd.domain.routing import PLACEHOLDER, Destined, Pages
+from ingestd.http.oauth import OAuthTokens
 from ingestd.http.tokens import problems as token_problems
+from ingestd.http.tokens import read_password, read_secret
 from ingestd.http.tokens import warnings as token_warnings
-from ingestd.interfaces import Destination, LedgerReader, Observer, Source
-from ingestd.ledger import open_ledger, open_reader
+from ingestd.interfaces import Clock, Destination, LedgerReader, Observer, Source
+from ingestd.ledger import SqlMailBook, open_ledger, open_reader
 from ingestd.normalizer import JOB, normalizing
+from ingestd.normalizer.letter_making import JOB as LETTERS_JOB
+from ingestd.normalizer.mail_opening import LimitedMailOpener
 from ingestd.offload.pool import Offload
 from ingestd.pipeline import Flow, Pipeline, UpkeepSettings
 from ingestd.pipeline.merging import Merging
 from ingestd.pipeline.passwords import problems as password_problems
 from ingestd.pipeline.passwords import warnings as password_warnings
 from ingestd.pipeline.placing import unusable
+from ingestd.replies import SmtpCorrespondent
 from ingestd.settings import MEGABYTE, Secret, Settings
 from ingestd.sources.folder import FolderSource
+from ingestd.sources.mail.credentials import MailboxLogin
+from ingestd.sources.mail.dns_keys import DnsKeys
+from ingestd.sources.mail.judging import Doorkeeper
+from ingestd.sources.mail.mailbox import MailboxSource
 from ingestd.sources.trouble import check_folder
+from ingestd.spool import Spool
 from ingestd.storage import ledger_url, open_spool, run_lock, storage_problem
 
 LARGEST_OUTPUT_BYTES = 512 * MEGABYTE
 """Of a limited process: the members of an archive together (less, in the normalizer's words), or an image."""
+
+ONLY_READER = "the one with the run lock"
+"""Owns the leases of mailboxes on SQLite: after a crash nobody has to wait for a lease to run out."""
+
+LETTERS_OF_A_WORKER = 20
+"""A layout engine keeps caches; its process is made anew from time to time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +81,33 @@ def new_offload(settings: Settings) -> Offload:
     )
 
 
+def new_letters(settings: Settings) -> Offload | None:
+    """The limited processes that make PDFs of mails; enter it before the event loop starts.
+
+    None where there is nothing for them to do, or WeasyPrint isn't installed. It can also be there and not
+    start (OffloadBroken), because Pango or fonts are missing: a run goes on without it then.
+    """
+    preparation = settings.preparation
+    if not settings.mailboxes or find_spec("weasyprint") is None:
+        return None
+    return Offload(
+        LETTERS_JOB,
+        workers=1,
+        memory_bytes=preparation.memory,
+        cpu=preparation.cpu,
+        wall=preparation.wall,
+        jobs_per_worker=LETTERS_OF_A_WORKER,
+        output_bytes=LARGEST_OUTPUT_BYTES,
+    )
+
+
 @asynccontextmanager
-async def assemble(settings: Settings, observer: Observer, offload: Offload) -> AsyncIterator[House]:
+async def assemble(
+    settings: Settings, observer: Observer, offload: Offload, letters: Offload | None = None
+) -> AsyncIterator[House]:
     """A pipeline ready to run. Takes the run lock, creates and migrates the ledger.
+
+    `letters`: as `new_letters` made it; without it, mails whose text is the receipt are rejected.
 
     Raises LedgerLocked when another ingestd runs on this storage, and what opening the ledger raises.
     """
@@ -78,6 +122,7 @@ async def assemble(settings: Settings, observer: Observer, offload: Offload) -> 
         for destination in destinations.values():
             stack.push_async_callback(destination.aclose)
         clock = process_clock()
+        owner = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         merging = Merging(settings.routes, destinations)
         sources: dict[str, Source] = {
             folder.name: FolderSource(
@@ -85,17 +130,26 @@ async def assemble(settings: Settings, observer: Observer, offload: Offload) -> 
             )
             for folder in settings.folders
         }
+        mail = _MailRoom(
+            opener=LimitedMailOpener(offload, spool),
+            spool=spool,
+            book=SqlMailBook(ledger, reader),
+            owner=owner if settings.storage.ledger else ONLY_READER,
+            clock=clock,
+            observer=observer,
+        )
+        sources |= await mail.open(settings, stack)
         flow = Flow(
             ledger=ledger,
             reader=reader,
             spool=spool,
-            normalizer=normalizing.PreparingNormalizer(offload, spool, settings.preparation),
+            normalizer=normalizing.PreparingNormalizer(offload, spool, settings.preparation, letters),
             destinations=destinations,
             policies={name: target.retry for name, target in settings.targets.items()},
             routes=settings.routes,
             observer=observer,
             clock=clock,
-            owner=f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+            owner=owner,
             upload_workers=settings.uploads.workers,
             prepare_workers=settings.preparation.workers * 2,
             grace=settings.uploads.grace,
@@ -104,6 +158,50 @@ async def assemble(settings: Settings, observer: Observer, offload: Offload) -> 
             exclusive=settings.storage.ledger is None,
         )
         yield House(pipeline=Pipeline(flow, sources), reader=reader, sources=sources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MailRoom:
+    """What all mailboxes share."""
+
+    opener: LimitedMailOpener
+    spool: Spool
+    book: SqlMailBook
+    owner: str
+    clock: Clock
+    observer: Observer
+
+    async def open(self, settings: Settings, stack: AsyncExitStack) -> dict[str, Source]:
+        """A source for each mailbox, by name, to be closed by the stack."""
+        correspondent = None
+        own: tuple[str, ...] = ()
+        if settings.smtp is not None:
+            smtp = settings.smtp
+            correspondent = SmtpCorrespondent(smtp, clock=self.clock, templates=smtp.templates)
+            own = (smtp.sender,)
+        keys = DnsKeys()
+        sources: dict[str, Source] = {}
+        for mailbox in settings.mailboxes:
+            login = MailboxLogin(mailbox)
+            stack.push_async_callback(login.aclose)
+            source = MailboxSource(
+                mailbox,
+                credentials=login,
+                refused=login.refused,
+                spool=self.spool,
+                opener=self.opener,
+                book=self.book,
+                doorkeeper=Doorkeeper(mailbox, settings.people, own),
+                keys=keys,
+                correspondent=correspondent,
+                most_answers_per_hour=settings.smtp.most_per_hour if settings.smtp else 0,
+                owner=self.owner,
+                clock=self.clock,
+                observer=self.observer,
+            )
+            stack.push_async_callback(source.aclose)
+            sources[mailbox.name] = source
+        return sources
 
 
 def _destinations(settings: Settings) -> dict[str, Destination]:
@@ -148,7 +246,27 @@ def check_secrets(settings: Settings) -> Findings:
             if secret is not None:
                 problems += [f"{_secret_key(key, secret)}: {p}" for p in token_problems(secret)]
                 warnings += [f"{_secret_key(key, secret)}: {w}" for w in token_warnings(secret)]
+    for key, secret, read in _mail_secrets(settings):
+        problems += [f"{key}: {problem}" for problem in token_problems(secret, read)]
+        warnings += [f"{key}: {warning}" for warning in token_warnings(secret)]
     return Findings(tuple(problems), tuple(warnings))
+
+
+def check_mail(settings: Settings) -> Findings:
+    """Whether everything of the mailboxes and of the answers is there, as far as no server is asked."""
+    problems: list[str] = []
+    for number, mailbox in enumerate(settings.mailboxes, 1):
+        problems += _ca_problems(f"mailboxes[{number}].ca_file", mailbox.ca_file)
+        if mailbox.oauth is not None:
+            lacking = OAuthTokens(mailbox.oauth, name=mailbox.name).check()
+            problems += [] if lacking is None else [f"mailboxes[{number}].oauth: {lacking}"]
+    if settings.smtp is not None:
+        problems += _ca_problems("smtp.ca_file", settings.smtp.ca_file)
+        try:
+            SmtpCorrespondent(settings.smtp, clock=process_clock(), templates=settings.smtp.templates)
+        except ConfigurationError as error:
+            problems += [p if p.startswith("smtp.") else f"smtp.templates: {p}" for p in error.problems]
+    return Findings(tuple(problems), tuple(cautions(settings)))
 
 
 def check_passwords(settings: Settings) -> Findings:
@@ -197,6 +315,32 @@ def _storage_problems(directory: Path) -> list[str]:
         return [f"storage.directory {directory}: {nearest} is not a directory"]
     if not os.access(nearest, os.W_OK | os.X_OK):
         return [storage_problem(directory, PermissionError(0, f"{nearest} is not writable for this user"))]
+    return []
+
+
+def _mail_secrets(settings: Settings) -> Iterator[tuple[str, Secret, Callable[[Secret], str]]]:
+    """Each with its key and how it is read. A refresh token may be gone: `check_mail` looks after logins."""
+    for number, mailbox in enumerate(settings.mailboxes, 1):
+        key = f"mailboxes[{number}]"
+        if mailbox.password is not None:
+            yield f"{key}.password_file" if mailbox.password.file else key, mailbox.password, read_password
+        if mailbox.oauth is not None and mailbox.oauth.client_secret is not None:
+            yield f"{key}.oauth.client_secret_file", mailbox.oauth.client_secret, read_secret
+    if settings.smtp is not None and settings.smtp.password is not None:
+        key = "smtp.password_file" if settings.smtp.password.file else "smtp"
+        yield key, settings.smtp.password, read_password
+
+
+def _ca_problems(key: str, path: Path | None) -> list[str]:
+    """Of a file of certificates, as the connection will read it."""
+    if path is None:
+        return []
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        return [f"{key}: {path} holds no certificate; it needs those of the authorities, as PEM"]
+    except OSError as error:
+        return [f"{key}: {path} can't be read: {error.strerror}"]
     return []
 
 

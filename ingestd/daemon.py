@@ -8,13 +8,14 @@ import asyncio
 import os
 import signal
 import socket
+from contextlib import ExitStack
 from datetime import timedelta
 
-from ingestd.assembly import House, assemble, new_offload
+from ingestd.assembly import House, assemble, new_letters, new_offload
 from ingestd.domain.errors import IngestdError
 from ingestd.domain.states import NEEDS_PERSON, State
 from ingestd.interfaces import Observer
-from ingestd.offload.pool import Offload
+from ingestd.offload.pool import Offload, OffloadBroken
 from ingestd.pipeline import RunResult
 from ingestd.settings import Settings
 
@@ -31,8 +32,10 @@ def run_daemon(
     until_idle: timedelta | None = None,
 ) -> RunResult:
     """Runs until stopped (or idle). Raises what broke, ConfigurationError and LedgerLocked among it."""
-    with new_offload(settings) as offload:
-        return asyncio.run(_run(settings, observer, offload, until_idle))
+    with ExitStack() as stack:
+        offload = stack.enter_context(new_offload(settings))
+        letters = _letters(settings, observer, stack)
+        return asyncio.run(_run(settings, observer, offload, letters, until_idle))
 
 
 def exit_code(result: RunResult) -> int:
@@ -77,23 +80,38 @@ class ServiceManager:
             self._socket.close()
 
 
+def _letters(settings: Settings, observer: Observer, stack: ExitStack) -> Offload | None:
+    """What makes PDFs of mails, started. A mailbox is of use without it: most receipts are attachments."""
+    letters = new_letters(settings)
+    if letters is not None:
+        try:
+            return stack.enter_context(letters)
+        except OffloadBroken as error:
+            observer.note("letters.unavailable", level="warning", reason=str(error))
+    elif settings.mailboxes:
+        observer.note("letters.unavailable", level="warning", reason="WeasyPrint is not installed")
+    return None
+
+
 async def _run(
     settings: Settings,
     observer: Observer,
     offload: Offload,
+    letters: Offload | None,
     until_idle: timedelta | None,
 ) -> RunResult:
     manager = ServiceManager()
     try:
-        async with assemble(settings, observer, offload) as house:
+        async with assemble(settings, observer, offload, letters) as house:
             _obey_signals(house, manager, observer)
             talk = [
                 asyncio.create_task(_feed_watchdog(manager), name="watchdog"),
                 asyncio.create_task(_tell_status(manager, house), name="status"),
             ]
-            for notice in offload.notices:
+            notices = dict.fromkeys((*offload.notices, *(letters.notices if letters else ())))
+            for notice in notices:
                 observer.note("offload.weakened", level="warning", reason=notice)
-            observer.note("run.started", version=house.version, folders=sorted(house.sources))
+            observer.note("run.started", version=house.version, sources=sorted(house.sources))
             try:
                 result = await house.pipeline.run(
                     until_idle=until_idle, started=lambda: manager.tell("READY=1")

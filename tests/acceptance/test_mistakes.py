@@ -78,6 +78,36 @@ def test_a_folder_that_is_not_writable() -> None:
     assert "folders[1].path" in done.stderr and "Traceback" not in done.stderr
 
 
+MAILBOX = """
+[[mailboxes]]
+name = "receipts"
+host = "127.0.0.1"
+port = 9
+user = "receipts@example.com"
+password_file = "imap-password"
+allow = ["*@example.com"]
+trusted_authserv = ["mx.example.com"]
+"""
+
+
+@pytest.mark.parametrize("command", [["run"], ["check"]])
+def test_an_unreadable_mail_password(lonely: Place, command: list[str]) -> None:
+    lonely.config.write_text(lonely.config.read_text() + MAILBOX)
+    message = refused(lonely, *command)
+    assert "mailboxes[1].password_file" in message and str(lonely.directory / "imap-password") in message
+
+
+def test_an_unknown_key_of_a_mailbox(lonely: Place) -> None:
+    lonely.config.write_text(lonely.config.read_text() + MAILBOX + 'pasword_file = "x"\n')
+    message = refused(lonely, "check")
+    assert "mailboxes[1].pasword_file: there is no such key" in message and "password_file" in message
+
+
+def test_answers_without_a_mail_server(lonely: Place) -> None:
+    lonely.config.write_text(lonely.config.read_text() + MAILBOX + "reply = true\n")
+    assert "mailboxes[1].reply: answers need a mail server" in refused(lonely, "check")
+
+
 def test_a_port_in_use() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -129,8 +159,8 @@ def test_a_second_signal_ends_at_once(lonely: Place) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "check", "demo", "sandbox", "submit", "list", "show", "retry", "confirm", "drop", "balance",
-     "export", "migrate", "backup"],
+    ["run", "check", "doctor", "login", "demo", "sandbox", "replay", "submit", "list", "show", "retry",
+     "confirm", "drop", "balance", "export", "migrate", "backup"],
 )  # fmt: skip
 def test_every_command_has_a_help_text(command: str) -> None:
     done = subprocess.run([*PROGRAM, command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
