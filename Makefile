@@ -26,7 +26,7 @@ demo: packages-demo $(INSTALLED) ## receipts of every kind through a local sandb
 	@$(BIN)/ingestd demo
 
 test: packages-test lint ## everything a change must pass: lint, then the tests, with branch coverage
-	@$(BIN)/python -m pytest --ignore=tests/torture --numprocesses=2 --dist=worksteal --no-skips \
+	@$(BIN)/python -m pytest --ignore=tests/torture --numprocesses=4 --dist=worksteal --no-skips \
 		--cov --cov-report=term $(ARGS)
 
 lint: packages-demo $(INSTALLED) ## format, ruff, import floors, mypy --strict
@@ -94,6 +94,8 @@ packages-torture:
 	PATH="$$PATH:/usr/sbin:/sbin"
 	type -P mkfs.ext4 >/dev/null || missing+=(e2fsprogs)
 	type -P losetup mount >/dev/null || missing+=(mount)
+	[[ -x /usr/sbin/dovecot ]] || missing+=(dovecot-imapd)
+	[[ -x /usr/lib/dovecot/lmtp ]] || missing+=(dovecot-lmtpd)
 	type -P setpriv unshare >/dev/null || missing+=(util-linux)
 	$(install_missing)
 

@@ -62,7 +62,7 @@ def main() -> None:
     try:
         corpus = _drawn(work / "corpus", options)
         if options.stages:
-            stages.tell(corpus, options.inspect, _say)
+            stages.tell(corpus, options.inspect, say)
         else:
             _race(corpus, work, options)
     finally:
@@ -75,7 +75,7 @@ def _drawn(corpus: Path, options: argparse.Namespace) -> Path:
     else:
         _corpus(corpus, options.count, small=options.small)
     size = sum(path.stat().st_size for path in corpus.iterdir())
-    _say(f"{options.count} receipts, {size / options.count / 1000:.0f} KB each, inspect={options.inspect}")
+    say(f"{options.count} receipts, {size / options.count / 1000:.0f} KB each, inspect={options.inspect}")
     return corpus
 
 
@@ -204,7 +204,7 @@ def _ingestd(port: int, corpus: Path, place: Path, options: argparse.Namespace) 
     ]
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=HERE.parent)
-    peak = _Peak(process.pid)
+    peak = Peak(process.pid)
     try:
         code = process.wait(60 * options.minutes)
     except subprocess.TimeoutExpired:
@@ -230,7 +230,7 @@ def _books(place: Path) -> dict[str, object]:
     return books
 
 
-class _Peak:
+class Peak:
     """Watches a process until it ends: the most memory (VmHWM) and open files it had."""
 
     def __init__(self, pid: int) -> None:
@@ -257,13 +257,13 @@ def _tell(name: str, count: int, rival: list[Figures], ours: list[Figures]) -> N
     mine = statistics.median(figures.seconds for figures in ours)
     resident = max(figures.resident_mb for figures in ours)
     files = max(figures.open_files for figures in ours)
-    _say(
+    say(
         f"{name}: bare loop {count / bare:,.0f}/s, ingestd {count / mine:,.0f}/s = {bare / mine:.3f} of it; "
         f"ingestd's peak {resident:.0f} MB resident, {files} open files"
     )
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - a bench prints
 
 

@@ -8,8 +8,7 @@ import os
 from functools import cache
 from typing import Any
 
-from weasyprint.text.ffi import ffi, fontconfig, gobject, pangoft2
-from weasyprint.text.fonts import FontConfiguration
+from ingestd.normalizer.letter_engine import FontConfiguration, ffi, fontconfig, gobject, pangoft2
 
 
 class NoFonts(Exception):

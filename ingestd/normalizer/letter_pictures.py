@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from urllib.parse import unquote, unquote_to_bytes
 
 from PIL import Image
-from weasyprint.urls import URLFetcher, URLFetcherResponse
 
 from ingestd import sniff
 from ingestd.normalizer.exchange import Problem
+from ingestd.normalizer.letter_engine import URLFetcher, URLFetcherResponse
 from ingestd.normalizer.message_headers import base64_bytes
 
 _FORMATS: Mapping[str, str] = {

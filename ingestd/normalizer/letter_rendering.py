@@ -11,10 +11,9 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 import cssselect2  # type: ignore[import-untyped] # ships no types
-from weasyprint import CSS, HTML
-from weasyprint.formatting_structure import boxes
 
 from ingestd.normalizer.exchange import Found, Problem
+from ingestd.normalizer.letter_engine import CSS, HTML, boxes
 from ingestd.normalizer.letter_fonts import Fonts
 from ingestd.normalizer.letter_page import inner_width, left_margin, page_of, plain_page, styles
 from ingestd.normalizer.letter_pictures import MailPictures

@@ -53,15 +53,21 @@ def fit(parts: Sequence[Part], bounds: Bounds, *, size: int) -> Fitted:
     try:
         return climb(repacking.attempt, size=len(dense), limit=limit, rungs=LADDER)
     except Found as found:
-        smallest = found.finding.numbers["smallest"]
+        smallest = _smallest_of(found)
     try:
         drawn = climb(drawing.attempt, size=smallest, limit=limit, rungs=_DRAWING)
     except Found as found:
-        smallest = found.finding.numbers["smallest"]
-        raise Found(Problem.TOO_LARGE, size=size, limit=limit, smallest=smallest) from found
+        raise Found(Problem.TOO_LARGE, size=size, limit=limit, smallest=_smallest_of(found)) from found
     rasterised = Noted(what=Step.RASTERISED, numbers={"dpi": drawing.dpi})
     greyed = [step for step in drawn.steps if step.what is Step.GREYED]
     return Fitted(data=drawn.data, steps=[rasterised, *greyed])
+
+
+def _smallest_of(found: Found) -> int:
+    """How small the ladder got it. Whatever else it met is the document's own problem."""
+    if found.finding.problem is not Problem.TOO_LARGE:
+        raise found
+    return found.finding.numbers["smallest"]
 
 
 class _Repacking:

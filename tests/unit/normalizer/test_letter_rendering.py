@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pypdf
 import pytest
-from PIL import ImageOps
+from PIL import ImageFile, ImageOps
 
 from ingestd import samples
 from ingestd.normalizer import letter_work
@@ -317,3 +317,7 @@ def test_a_machine_without_fonts_is_told_what_to_install(tmp_path: Path) -> None
 def test_the_warm_up_proves_that_letters_work() -> None:
     letter_work.prove()
     assert all(Path(folder).is_dir() for folder in letter_work.readable())
+
+
+def test_the_layout_engine_does_not_make_half_pictures_good() -> None:
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
