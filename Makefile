@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help demo test lint fuzz torture bench clean packages-demo packages-test packages-torture
+.PHONY: help demo test coverage lint fuzz torture bench clean packages-demo packages-test packages-torture
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -25,9 +25,13 @@ help: ## list the targets
 demo: packages-demo $(INSTALLED) ## receipts of every kind through a local sandbox, in under a minute
 	@$(BIN)/ingestd demo
 
-test: packages-test lint ## everything a change must pass: lint, then the tests, with branch coverage
-	@$(BIN)/python -m pytest --ignore=tests/torture --numprocesses=4 --dist=worksteal --no-skips \
-		--cov --cov-report=term $(ARGS)
+TESTS := -m pytest --ignore=tests/torture --numprocesses=3 --dist=worksteal --no-skips
+
+test: packages-test lint ## everything a change must pass: lint, then the tests
+	@$(BIN)/python $(TESTS) $(ARGS)
+
+coverage: packages-test $(INSTALLED) ## the tests again, a third slower, with the branches that none of them took
+	@$(BIN)/python $(TESTS) --cov --cov-report=term $(ARGS)
 
 lint: packages-demo $(INSTALLED) ## format, ruff, import floors, mypy --strict
 	@$(BIN)/ruff format --check .

@@ -84,6 +84,7 @@ def main() -> None:
     try:
         assert sink.stdout is not None
         port = int(sink.stdout.readline())
+        (work / "dovecot").mkdir()
         with Dovecot(work / "dovecot") as dovecot:
             _fill(dovecot, options.count)
             loop_s = _timed([sys.executable, HERE / "imap_loop.py", *_place(dovecot, "loop"), work / "loop"])

@@ -156,6 +156,7 @@ async def assemble(
             preparation=settings.preparation,
             upkeep=_upkeep(settings),
             exclusive=settings.storage.ledger is None,
+            discreet=frozenset(mailbox.name for mailbox in settings.mailboxes),
         )
         yield House(pipeline=Pipeline(flow, sources), reader=reader, sources=sources)
 

@@ -537,7 +537,11 @@ class Ledger(Protocol):
         """Requeue the unconfirmed receipts of this target whose due_at has come (on_unconfirmed = retry)."""
         ...
 
-    async def feedback_due(self, *, limit: int, now: Instant) -> Sequence[Feedback]: ...
+    async def feedback_due(
+        self, *, limit: int, now: Instant, but_not: Collection[str] = ()
+    ) -> Sequence[Feedback]:
+        """Longest due first, none for the sources in `but_not`."""
+        ...
 
     async def feedback_done(self, feedback: Feedback, *, place: str | None, now: Instant) -> None:
         """Marks it done unless the receipt has moved on since; then the newer report stays due."""

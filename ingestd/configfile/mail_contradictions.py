@@ -1,6 +1,7 @@
 """What can't work in the tables of mail: who may send, how the servers are reached, what is named twice."""
 
 import ipaddress
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,6 +15,8 @@ SHORTEST_POLL = timedelta(seconds=5)
 SHORTEST_DEADLINE = timedelta(seconds=1)
 LONGEST_IDLE = timedelta(minutes=29)
 """RFC 2177: a server may end an IDLE after 30 minutes."""
+
+_NEVER_IN_A_NAME = re.compile(r'[\s;:()"=]')
 
 
 def is_loopback(host: str) -> bool:
@@ -72,6 +75,12 @@ def _address_problems(key: str, mailbox: MailboxSettings) -> Iterator[str]:
             yield (
                 f"{key}.allow: no address can match {pattern!r}; write an address, or a pattern like "
                 "*@example.com"
+            )
+    for name in mailbox.trusted_authserv:
+        if _NEVER_IN_A_NAME.search(name):
+            yield (
+                f"{key}.trusted_authserv: no server calls itself {name!r}; write the name alone, like "
+                'mx.example.com, or "" for Exchange Online, which writes none'
             )
 
 

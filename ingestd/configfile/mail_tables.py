@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from ingestd.configfile.values import (
+    AuthservId,
     Duration,
     FloodText,
     Host,
@@ -141,7 +142,7 @@ class Mailbox(Table):
     addresses: list[Line] = Field(default_factory=list)
     allow: list[Line] = Field(default_factory=list)
     require: Literal["dmarc", "dkim", "none"] = "dmarc"
-    trusted_authserv: list[Line] = Field(default_factory=list)
+    trusted_authserv: list[AuthservId] = Field(default_factory=list)
     strangers: Literal["hold", "reject"] = "hold"
     flood: FloodText = Flood(messages=500, within=timedelta(hours=1))
     after: Literal["move", "flag", "delete", "leave"] = "move"

@@ -65,6 +65,11 @@ def _line(value: object) -> object:
     return value
 
 
+def _authserv_id(value: object) -> object:
+    # Exchange Online begins its field with the first result: its name is empty.
+    return value if value == "" else _line(value)
+
+
 def _host(value: object) -> object:
     # A mistake of a copied URL or "host:port"; an IPv6 address has more than one colon.
     if isinstance(value, str) and (re.search(r"[\s/@\[\]]", value) or value.count(":") == 1 or not value):
@@ -92,6 +97,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Line = Annotated[str, BeforeValidator(_line)]
 """Text that goes into one line of a protocol: not empty, no control characters."""
 Host = Annotated[str, BeforeValidator(_host)]
+AuthservId = Annotated[str, BeforeValidator(_authserv_id)]
+"""With what a server begins its Authentication-Results; empty for one that names itself nowhere."""
 FloodText = Annotated[InstanceOf[Flood], BeforeValidator(_flood)]
 
 

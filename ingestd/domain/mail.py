@@ -40,7 +40,8 @@ class Letter:
     those of To, Cc, Delivered-To, X-Original-To and Envelope-To, in this order, each once. `subject` is one
     line of text. `message_id` and `references` keep their angle brackets; `message_id` is empty when there
     is none. `return_path` is None when unknown and empty for `<>`. `authentication` are the unfolded values
-    of the Authentication-Results fields, topmost first; `signatures` the claims of the DKIM-Signature fields.
+    of the Authentication-Results fields, topmost first, empty for one too long to be read whole; `signatures`
+    the claims of the DKIM-Signature fields.
     `unanswerable` says why nobody may be answered (automatic, bulk, a list, a bounce), None when one may.
     `trace` counts the Received fields.
     """

@@ -129,7 +129,7 @@ class BrowserLogin:
 
     async def finish(self, pasted: str) -> Granted:
         """`pasted`: the address the browser ended at. Raises OAuthRefused when it is no answer to this."""
-        told = {name: values[0] for name, values in parse_qs(urlsplit(pasted.strip()).query).items()}
+        told = _query_of(pasted)
         self._check(told)
         form = {
             "grant_type": "authorization_code",
@@ -150,6 +150,15 @@ class BrowserLogin:
             raise OAuthRefused(
                 f"the login was refused ({told['error'][:100]!r}); begin again", "access_denied"
             )
+
+
+def _query_of(address: str) -> Mapping[str, str]:
+    """The first value of each name; empty for what is no address."""
+    try:
+        query = urlsplit(address.strip()).query
+        return {name: values[0] for name, values in parse_qs(query, max_num_fields=100).items()}
+    except ValueError:
+        return {}
 
 
 def _is_web(address: str) -> bool:

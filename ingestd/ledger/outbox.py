@@ -4,7 +4,7 @@ One row for each arrival that wants to hear of a receipt. It becomes due when th
 receipt leaves that state, nothing is due until it settles again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, case, select, update
@@ -19,10 +19,10 @@ from ingestd.ledger.schema import arrivals, feedback, messages, receipts
 from ingestd.ledger.transaction import Operation, Transaction
 
 
-def feedback_due(*, limit: int, now: Instant) -> Operation[Sequence[Feedback]]:
+def feedback_due(*, limit: int, now: Instant, but_not: Collection[str] = ()) -> Operation[Sequence[Feedback]]:
     def run(tx: Transaction) -> Sequence[Feedback]:
         tx.flush()
-        rows = tx.execute(_DUE, {"now": now, "limit": limit}).all()
+        rows = tx.execute(_DUE, {"now": now, "limit": limit, "but_not": sorted(but_not)}).all()
         if not rows:
             return []
         arrived = sorted({row.arrival_id for row in rows})
@@ -84,7 +84,9 @@ _DUE = (
     .join(receipts, receipts.c.id == feedback.c.receipt_id)
     .join(arrivals, arrivals.c.id == feedback.c.arrival_id)
     .outerjoin(messages, messages.c.arrival_id == arrivals.c.id)
-    .where(feedback.c.due_at <= bindparam("now"))
+    .where(
+        feedback.c.due_at <= bindparam("now"), arrivals.c.source.not_in(bindparam("but_not", expanding=True))
+    )
     .order_by(feedback.c.due_at, feedback.c.receipt_id, feedback.c.arrival_id)
     .limit(bindparam("limit"))
 )

@@ -127,8 +127,10 @@ class SqlLedger:
     async def requeue_unconfirmed(self, *, target: str, now: Instant) -> int:
         return await self._writer.run(dispatch.requeue_unconfirmed(target=target, now=now))
 
-    async def feedback_due(self, *, limit: int, now: Instant) -> Sequence[Feedback]:
-        return await self._writer.run(outbox.feedback_due(limit=limit, now=now))
+    async def feedback_due(
+        self, *, limit: int, now: Instant, but_not: Collection[str] = ()
+    ) -> Sequence[Feedback]:
+        return await self._writer.run(outbox.feedback_due(limit=limit, now=now, but_not=but_not))
 
     async def feedback_done(self, feedback: Feedback, *, place: str | None, now: Instant) -> None:
         await self._writer.run(outbox.feedback_done(feedback, place=place, now=now))

@@ -94,6 +94,7 @@ class Excuse(StrEnum):
     ENCRYPTED = "encrypted"
     DAMAGED_TNEF = "damaged_tnef"
     ELSEWHERE = "elsewhere"  # message/external-body, message/partial: the bytes are not in this message
+    AUTO_REPLY = "auto_reply"  # out of office
     NO_TEXT = "no_text"  # a message without attachments and without text
 
 

@@ -23,7 +23,7 @@ from ingestd.normalizer.exchange_mail import (
     Unopenable,
 )
 from ingestd.normalizer.message_headers import text_of
-from ingestd.normalizer.message_letter import automatic, letter_of
+from ingestd.normalizer.message_letter import automatic, is_auto_reply, letter_of
 from ingestd.normalizer.message_parts import Bounds, Part, read_message
 from ingestd.normalizer.message_pictures import is_small, is_tiny
 from ingestd.normalizer.message_text import Body, body_of, text_in
@@ -36,6 +36,7 @@ _NOT_HERE = frozenset(
 _CID = re.compile(r"cid:([^\"'\s)>]{1,500})", re.IGNORECASE)
 _DETACHED_SIGNATURES = frozenset(
     {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
+    | {"application/pgp-keys"}  # Thunderbird puts the key beside it
 )
 _SMIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 _REPORTS = frozenset(
@@ -96,6 +97,8 @@ class _Opening:
             return
         if not body.is_visible:
             self._leave_out(name, Excuse.NO_TEXT)
+        elif is_auto_reply(message.header):
+            self._leave_out(name, Excuse.AUTO_REPLY)
         elif outermost:
             self._add(
                 FoundLeaf(
@@ -116,7 +119,7 @@ class _Opening:
         for part, around in _parts(message):
             if part.mime_type == "multipart/encrypted":
                 self._leave_out(self._name(part), Excuse.ENCRYPTED)
-            elif not part.mime_type.startswith("multipart/") and id(part) not in texts:
+            elif id(part) not in texts and not _is_frame(part):
                 self._take(part, around, referenced)
 
     def _take(self, part: Part, around: str, referenced: frozenset[str]) -> None:
@@ -125,7 +128,7 @@ class _Opening:
         if found.startswith("image/"):
             is_shown = part.content_id.lower() in referenced or around == "multipart/related"
             inline = part.disposition == "inline" or (part.disposition != "attachment" and is_shown)
-            self._take_picture(part, content, found, inline=inline)
+            self._take_picture(part, content, found, inline=inline, within_text=is_shown)
         elif found in (sniff.PDF, sniff.ZIP):
             self._add_part(part, content, found, inline=part.disposition == "inline")
         elif found == "application/vnd.ms-tnef" or part.mime_type in _TNEF:
@@ -137,12 +140,15 @@ class _Opening:
         elif not _is_mere_text(part, around):
             self._add_part(part, content, found)
 
-    def _take_picture(self, part: Part, content: bytes, found: str, *, inline: bool) -> None:
+    def _take_picture(
+        self, part: Part, content: bytes, found: str, *, inline: bool, within_text: bool
+    ) -> None:
+        """`within_text`: the text has a place for it. Photos from phones (JPEG) stand inline, too."""
         digest = hashlib.sha256(content).digest()
         excuse = None
         if is_tiny(content, found):
             excuse = Excuse.TRACKER
-        elif inline and is_small(content, found):
+        elif inline and (within_text or found != sniff.JPEG) and is_small(content, found):
             excuse = Excuse.LOGO
         elif inline and digest in self.seen:
             excuse = Excuse.REPEATED
@@ -168,6 +174,9 @@ class _Opening:
             name = file.name or f"attachment {self._number}{_EXTENSIONS.get(found, '')}"
             if found.startswith("image/") and is_tiny(file.content, found):
                 self._leave_out(name, Excuse.TRACKER)
+            elif found == MESSAGE_TYPE:
+                nested = read_message(file.content, self.bounds, part.depth + 1)
+                self.take_message(nested, outermost=False, fallback=name)
             else:
                 self._add_bytes(name, found, file.content)
 
@@ -222,6 +231,15 @@ def _parts(part: Part, around: str = "") -> Iterator[tuple[Part, str]]:
     if part.mime_type != "multipart/encrypted":
         for one in part.parts:
             yield from _parts(one, part.mime_type)
+
+
+def _is_frame(part: Part) -> bool:
+    """Around other parts; and not a file that is declared so, as archives once were (multipart/x-zip)."""
+    if not part.mime_type.startswith("multipart/") or part.parts:
+        return part.mime_type.startswith("multipart/")
+    found = _sniffed(part.content)
+    is_file = found in (sniff.PDF, sniff.ZIP) or found.startswith("image/")
+    return not (is_file or part.name or part.disposition == "attachment")
 
 
 def _sniffed(content: bytes) -> str:

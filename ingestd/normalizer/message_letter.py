@@ -12,7 +12,7 @@ from ingestd.normalizer.exchange_mail import (
     Automatic,
 )
 from ingestd.normalizer.message_addresses import addresses, domain_in_ascii, senders
-from ingestd.normalizer.message_headers import Header, main_value, text_of, unfolded
+from ingestd.normalizer.message_headers import MOST_FIELD_BYTES, Header, main_value, text_of, unfolded
 
 _LONGEST_SUBJECT = 1_000
 _RECIPIENTS = ("to", "cc", "delivered-to", "x-original-to", "envelope-to")
@@ -36,9 +36,7 @@ def letter_of(header: Header) -> Letter:
         message_id=next(_message_ids(header, "message-id"), ""),
         references=_references(header),
         return_path=_return_path(header),
-        authentication=tuple(
-            unfolded(value)[:LONGEST_TEXT] for value in header.all("authentication-results")[:MOST_RESULTS]
-        ),
+        authentication=tuple(map(_whole, header.all("authentication-results")[:MOST_RESULTS])),
         signatures=tuple(_signatures(header))[:MOST_SIGNATURES],
         trace=len(header.all("received")),
     )
@@ -46,8 +44,7 @@ def letter_of(header: Header) -> Letter:
 
 def automatic(header: Header, letter: Letter) -> Automatic | None:
     """Why nobody may be answered (RFC 3834 section 2, RFC 5230 section 4.6), None when one may."""
-    submitted = header.first("auto-submitted")
-    if submitted and main_value(submitted) != "no":
+    if any(value and main_value(value) != "no" for value in header.all("auto-submitted")):
         return Automatic.AUTO_SUBMITTED
     if any(name in _LIST_FIELDS for name, _ in header.fields):
         return Automatic.LIST
@@ -62,11 +59,16 @@ def automatic(header: Header, letter: Letter) -> Automatic | None:
     }
     if suppressed & {"all", "autoreply", "oof"}:
         return Automatic.SUPPRESSED
-    if any(main_value(header.first(name)) not in ("", "no") for name in _AUTO_REPLY_FIELDS):
-        return Automatic.AUTO_REPLY
-    if "vacation" in unfolded(header.first("x-mailer")).lower():
-        return Automatic.AUTO_REPLY
-    return None
+    return Automatic.AUTO_REPLY if is_auto_reply(header) else None
+
+
+def is_auto_reply(header: Header) -> bool:
+    """Out of office, vacation …: an answer. Receipts come from programs, too, but never as answers."""
+    return (
+        any(main_value(value) == "auto-replied" for value in header.all("auto-submitted"))
+        or any(main_value(header.first(name)) not in ("", "no") for name in _AUTO_REPLY_FIELDS)
+        or "vacation" in unfolded(header.first("x-mailer")).lower()
+    )
 
 
 def tags(value: bytes) -> dict[str, str]:
@@ -77,6 +79,12 @@ def tags(value: bytes) -> dict[str, str]:
 
 def _addresses(header: Header, name: str) -> tuple[str, ...]:
     return addresses(unfolded(value) for value in header.all(name))
+
+
+def _whole(value: bytes) -> str:
+    """Empty for a value too long to be given whole: its end may contradict its beginning."""
+    text = unfolded(value)
+    return text if len(value) < MOST_FIELD_BYTES and len(text) <= LONGEST_TEXT else ""
 
 
 def _message_ids(header: Header, name: str) -> Iterator[str]:

@@ -105,9 +105,15 @@ class Part:
 
 def read_message(data: bytes, bounds: Bounds | None = None, depth: int = 0) -> Part:
     """All parts of a message, those of messages inside it not included. Raises Unopenable."""
-    if b"\n" not in data[:10_000] and b"\r" in data[:10_000]:
-        data = data.replace(b"\r", b"\n")  # lines as old Macs ended them
+    data = with_line_feeds(data)
     return _read(data, 0, len(data), depth, bounds or Bounds())
+
+
+def with_line_feeds(data: bytes) -> bytes:
+    """The same, unless its lines end as old Macs ended them."""
+    if b"\n" not in data[:10_000] and b"\r" in data[:10_000]:
+        return data.replace(b"\r", b"\n")
+    return data
 
 
 def _read(data: bytes, start: int, end: int, depth: int, bounds: Bounds) -> Part:

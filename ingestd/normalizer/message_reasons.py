@@ -48,7 +48,7 @@ EXCUSES: Mapping[Excuse, str] = {
         "as a file."
     ),
     Excuse.REPEATED: "The same picture is shown earlier in this message.",
-    Excuse.SIGNATURE: "It is the digital signature of the message.",
+    Excuse.SIGNATURE: "It is the digital signature of the message, or a key for it.",
     Excuse.CALENDAR: "It is a calendar entry.",
     Excuse.CONTACT: "It is a contact card.",
     Excuse.TEXT: "It is a piece of the message's text that a mail server made a file of.",
@@ -72,6 +72,7 @@ EXCUSES: Mapping[Excuse, str] = {
     Excuse.ELSEWHERE: (
         "The message only says where this part is to be had, or holds a piece of it. Attach the whole file."
     ),
+    Excuse.AUTO_REPLY: "It is an automatic reply (out of office, vacation) with nothing attached.",
     Excuse.NO_TEXT: "The message has no text and nothing is attached to it. Send it again with the receipt.",
 }
 

@@ -129,7 +129,7 @@ class Delivery:
             "attempt.finished",
             level="info" if isinstance(outcome, Uploaded) else "warning",
             receipt=receipt.id,
-            path=receipt.path,
+            **flow.logged(receipt.source, receipt.path),
             destined=str(receipt.destined),
             attempt=receipt.attempts + 1,
             outcome=type(outcome).__name__.lower(),

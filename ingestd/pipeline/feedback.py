@@ -4,7 +4,7 @@ A report that can't be delivered now waits and never touches the receipt.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
 from ingestd.domain.retry import later
@@ -31,20 +31,41 @@ class Reporting:
         self._flow.to_report.ring()
 
     async def run(self) -> None:
-        """Until stopped, and then until nothing is due."""
-        while True:
-            due = await until_there_is_room(
-                lambda: self._flow.ledger.feedback_due(limit=BATCH, now=self._flow.clock()),
-                self._flow.observer,
-            )
-            if due:
-                async with asyncio.TaskGroup() as group:
-                    for feedback in due:
-                        group.create_task(self._report(feedback), name=f"report {feedback.report.receipt}")
-            elif self._stopping:
-                return
-            else:
-                await self._flow.to_report.wait()
+        """Until stopped, and then until nothing is due. A source that is slow keeps no other one waiting."""
+        telling: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                _reap(telling)
+                due = await self._due(telling)
+                for source, reports in due.items():
+                    task = asyncio.create_task(self._report_all(reports), name=f"reports to {source}")
+                    task.add_done_callback(lambda _: self._flow.to_report.ring())
+                    telling[source] = task
+                if self._stopping and not telling:
+                    return
+                if not due:
+                    await self._flow.to_report.wait()
+        finally:
+            for task in telling.values():
+                task.cancel()
+            await asyncio.gather(*telling.values(), return_exceptions=True)
+
+    async def _due(self, but_not: Collection[str]) -> dict[str, list[Feedback]]:
+        """What is due to sources that aren't being told something already, by source."""
+
+        async def read() -> Sequence[Feedback]:
+            ledger, now = self._flow.ledger, self._flow.clock()
+            return await ledger.feedback_due(limit=BATCH, now=now, but_not=frozenset(but_not))
+
+        due: dict[str, list[Feedback]] = {}
+        for feedback in await until_there_is_room(read, self._flow.observer):
+            due.setdefault(feedback.report.origin.source, []).append(feedback)
+        return due
+
+    async def _report_all(self, reports: Sequence[Feedback]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for feedback in reports:
+                group.create_task(self._report(feedback), name=f"report {feedback.report.receipt}")
 
     async def _report(self, feedback: Feedback) -> None:
         flow, report = self._flow, feedback.report
@@ -73,3 +94,9 @@ class Reporting:
             await self._flow.ledger.feedback_deferred(feedback, due_at=due_at)
 
         await until_there_is_room(write, self._flow.observer)
+
+
+def _reap(telling: dict[str, asyncio.Task[None]]) -> None:
+    """Without those that are done. Raises what broke one."""
+    for source in [source for source, task in telling.items() if task.done()]:
+        telling.pop(source).result()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Route
@@ -74,6 +75,12 @@ class Flow:
     upkeep: UpkeepSettings = field(default_factory=UpkeepSettings)
     exclusive: bool = True
     """True when no other process can own receipts (the run lock of SQLite): older leases are orphans."""
+    discreet: frozenset[str] = frozenset()
+    """Sources whose paths are not logged: those of a mailbox are the subjects of mails."""
     to_prepare: Bell = field(default_factory=Bell)
     to_upload: Bell = field(default_factory=Bell)
     to_report: Bell = field(default_factory=Bell)
+
+    def logged(self, source: str, path: str) -> Mapping[str, Any]:
+        """The field of a log event that tells what it is about, beside the receipt."""
+        return {"source": source} if source in self.discreet else {"source": source, "path": path}

@@ -92,8 +92,7 @@ class Intake:
         except ContentUnavailable as error:
             self._flow.observer.note(
                 "arrival.postponed",
-                source=self.source.name,
-                path=arrival.origin.path,
+                **self._flow.logged(self.source.name, arrival.origin.path),
                 reason=str(error),
                 level="debug",
             )
@@ -143,8 +142,7 @@ class Intake:
         for refusal in taken.refused:
             self._flow.observer.note(
                 "payload.ignored",
-                source=self.source.name,
-                path=arrival.origin.path,
+                **self._flow.logged(self.source.name, arrival.origin.path),
                 filename=refusal.filename,
                 reason=refusal.reason,
             )
@@ -213,8 +211,7 @@ class Intake:
             note(
                 event,
                 receipt=receipt.id,
-                source=self.source.name,
-                path=arrival.origin.path,
+                **self._flow.logged(self.source.name, arrival.origin.path),
                 destined=f"{receipt.target}:{receipt.slot}",
                 state=str(receipt.state),
                 reason=receipt.reason,

@@ -133,7 +133,7 @@ class Preparation:
             f"receipt.{moved.state}",
             level="warning" if image.warnings else "debug",
             receipt=receipt.id,
-            path=receipt.path,
+            **flow.logged(receipt.source, receipt.path),
             steps=image.steps,
             warnings=image.warnings,
         )
@@ -149,7 +149,11 @@ class Preparation:
 
         moved = await until_there_is_room(write, flow.observer)
         flow.observer.note(
-            f"receipt.{moved.state}", level="warning", receipt=receipt.id, path=receipt.path, reason=reason
+            f"receipt.{moved.state}",
+            level="warning",
+            receipt=receipt.id,
+            **flow.logged(receipt.source, receipt.path),
+            reason=reason,
         )
         flow.to_report.ring()
 

@@ -33,7 +33,8 @@ class RunResult:
     """How a run ended. Empty lists and no trouble: all is done.
 
     `trouble` names what stayed broken for longer than the wait; `people` are receipts of this run that need
-    a person, `waiting` those that wait for a time beyond the wait, `refused` tells of files not even read.
+    a person, `waiting` those that wait for a time beyond the wait, `refused` tells of files not even read and
+    of what a source left where it was.
     """
 
     trouble: Sequence[str] = field(default_factory=list)
@@ -63,11 +64,13 @@ class Pipeline:
     @property
     def trouble(self) -> list[str]:
         """What is broken outside just now, for the status line."""
-        troubles = [
+        troubles = self._source_troubles() + self._delivery.gates.troubles()
+        return troubles + [f"{i.source.name}: intake paused, {i.paused}" for i in self._intakes if i.paused]
+
+    def _source_troubles(self) -> list[str]:
+        return [
             f"{i.source.name}: {i.source.status.trouble}" for i in self._intakes if i.source.status.trouble
         ]
-        troubles += self._delivery.gates.troubles()
-        return troubles + [f"{i.source.name}: intake paused, {i.paused}" for i in self._intakes if i.paused]
 
     async def run(
         self, *, until_idle: timedelta | None = None, started: Callable[[], None] = lambda: None
@@ -180,6 +183,8 @@ class Pipeline:
                 people[receipt.id] = receipt
         waiting = await find(states={State.READY, State.RECEIVED})
         refused = [sentence for intake in self._intakes for sentence in intake.refused]
+        # A mailbox ends although messages wait in it (a flood, one that can't be fetched).
+        refused += [sentence for sentence in self._source_troubles() if sentence not in trouble]
         return RunResult(trouble=trouble, people=list(people.values()), waiting=waiting, refused=refused)
 
 

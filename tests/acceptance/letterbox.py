@@ -41,6 +41,7 @@ host = "127.0.0.1"
 port = {smtp_port}
 security = "none"
 sender = "{own}"
+most_per_hour = 1000
 """
 
 ROUTES = """

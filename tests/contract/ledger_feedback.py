@@ -59,6 +59,14 @@ class FeedbackDue:
         (later,) = await ledger.feedback_due(limit=9, now=after(30))
         assert later.failures == 1
 
+    async def test_a_source_that_is_being_told_something_is_left_out(
+        self, ledger: SqlLedger, reader: SqlLedgerReader
+    ) -> None:
+        await upload(ledger)
+        (feedback,) = await ledger.feedback_due(limit=9, now=START, but_not={"another"})
+        own = feedback.report.origin.source
+        assert await ledger.feedback_due(limit=9, now=START, but_not={own, "another"}) == []
+
     async def test_a_report_overtaken_by_events_does_not_count_but_its_place_does(
         self, ledger: SqlLedger, reader: SqlLedgerReader
     ) -> None:

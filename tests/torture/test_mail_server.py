@@ -27,7 +27,9 @@ BACK_SECONDS = 400.0
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Dovecot]:
-    with Dovecot(tmp_path / "dovecot") as dovecot:
+    directory = tmp_path / "dovecot"
+    directory.mkdir()
+    with Dovecot(directory) as dovecot:
         yield dovecot
 
 

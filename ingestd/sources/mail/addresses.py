@@ -83,9 +83,9 @@ def compile_sender_pattern(pattern: str) -> re.Pattern[str] | None:
     """
     if pattern == "*":
         return re.compile(r".+", re.DOTALL)
-    local, at, domain = pattern.rpartition("@")
+    local, _, domain = pattern.rpartition("@")
     labels = [label if "*" in label else _a_label(label) for label in domain.split(".")]
-    if not at or not all(labels):
+    if not all(labels) or canonical_address(re.sub(r"\*+", "a", pattern)) is None:
         return None
     text = ascii_lower(f"{local}@{'.'.join(labels)}")
     return re.compile("[^@]*".join(re.escape(part) for part in re.split(r"\*+", text)))

@@ -49,6 +49,8 @@ class Answering:
         self._observer = observer
         self._sending = asyncio.Semaphore(AT_ONCE)
         self._addresses: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._unrecorded: set[str] = set()
+        """Arrivals whose answer is out while the disk is full: nobody gets it with every new try."""
 
     def owes(self, mailed: Mailed) -> bool:
         return self._correspondent is not None and not mailed.answered and _address(mailed) is not None
@@ -62,7 +64,11 @@ class Answering:
         # One after the other for each address: the cap is counted from what was sent before.
         async with self._addresses.setdefault(address, asyncio.Lock()), self._sending:
             since = later(self._clock(), -_HOUR)
-            if await self._book.count_answers(address, since=since) >= self._most_per_hour:
+            if mailed.arrival in self._unrecorded:
+                await self._record(mailed, address)
+            elif await self._was_told(mailed):
+                await self._give_up(mailed, "the same message was answered before, and nothing is new")
+            elif await self._book.count_answers(address, since=since) >= self._most_per_hour:
                 reason = f"{address} got {self._most_per_hour} answers within an hour"
                 await self._give_up(mailed, reason)
             else:
@@ -80,9 +86,28 @@ class Answering:
         except Exception as error:
             # Whatever composing it stumbled over would be there again: this one must not stop the others.
             return await self._give_up(mailed, f"{type(error).__name__}: {error}")
-        await self._book.answered(mailed.arrival, address=address, now=self._clock())
-        self._observer.note("answer.sent", source=self._source, arrival=mailed.arrival)
+        self._unrecorded.add(mailed.arrival)
+        await self._record(mailed, address)
         return None
+
+    async def _record(self, mailed: Mailed, address: str) -> None:
+        await self._book.answered(mailed.arrival, address=address, now=self._clock())
+        self._unrecorded.discard(mailed.arrival)
+        self._observer.note("answer.sent", source=self._source, arrival=mailed.arrival)
+
+    async def _was_told(self, mailed: Mailed) -> bool:
+        """The very same message came before (copied back, another UIDVALIDITY), with no news since."""
+        mail = mailed.origin.mail
+        if mail is None:
+            return False
+        changed = max((each.receipt.updated_at for each in mailed.receipts), default=Instant(0))
+        return any(
+            other.answered_to is not None
+            and (other.answered_at or 0) >= changed
+            and other.origin.mail is not None
+            and other.origin.mail.raw_sha256 == mail.raw_sha256
+            for other in await self._book.find_message(mail.message_id)
+        )
 
     async def _give_up(self, mailed: Mailed, reason: str) -> None:
         self._observer.note(

@@ -168,7 +168,7 @@ _TOKEN = re.compile(
 )
 _SPACE = _Token(_Kind.SPACE, " ")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
-_COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
+_COMMENT_MARK = re.compile(r'\\.|[()"]', re.DOTALL)
 
 
 def _sections(value: str) -> Iterator[list[_Token]]:
@@ -202,13 +202,20 @@ def _token(value: str, position: int) -> tuple[_Token, int]:
 
 
 def _after_comment(value: str, position: int) -> int:
-    """Comments nest and may quote a parenthesis (RFC 5322 section 3.2.2)."""
-    depth = 0
+    """Comments nest and may quote a parenthesis (RFC 5322 section 3.2.2).
+
+    One that ends within quotation marks is none: a server wrote the envelope sender into it, `"a) ..."@x`.
+    """
+    depth = quotes = 0
     for mark in _COMMENT_MARK.finditer(value, position):
         if mark.group() == "(":
             depth += 1
+        elif mark.group() == '"':
+            quotes += 1
         elif mark.group() == ")":
             depth -= 1
+            if depth == 0 and quotes % 2:
+                break
             if depth == 0:
                 return mark.end()
     raise _Unreadable

@@ -224,5 +224,5 @@ def _unproved(
         return f"Nothing proves that it comes from {domain}: {signed}, and no trusted_authserv is set."
     return (
         f"Nothing proves that it comes from {domain}: {signed}, and the topmost Authentication-Results field "
-        f"of {' or '.join(sorted(_name(server) for server in trusted))} does not say so."
+        f"of {' or '.join(sorted(server or 'our mail server' for server in trusted))} does not say so."
     )

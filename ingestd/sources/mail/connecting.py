@@ -16,6 +16,8 @@ from ingestd.sources.mail.imap import ImapLoginRefused, ImapRefused, ImapSecret,
 
 FIRST_S = 1.0
 LONGEST_S = 300.0
+FAILURES_AFTER_LOGIN = 5
+"""As many count where the server lets us in and fails afterwards: one message may be to blame."""
 SLOW_S = 900.0
 """Pause after a refused login, unless the password or token is another one by then."""
 SECRET_LOOK_S = {"login": 15.0, "xoauth2": 60.0}
@@ -45,7 +47,10 @@ class MailboxSession(ImapSession):
 
 
 class Connector:
-    """Opens sessions of one mailbox. Whoever got one tells whether it was of use: worked() or failed()."""
+    """Opens sessions of one mailbox. Whoever got one tells whether it was of use: worked() or failed().
+
+    reached() says less than worked(): login and search went well, and what follows may break down every time.
+    """
 
     def __init__(
         self,
@@ -75,10 +80,14 @@ class Connector:
             self.failed(error)
             raise
 
-    def worked(self) -> None:
-        self._failures = 0
+    def reached(self) -> None:
+        self._failures = min(self._failures, FAILURES_AFTER_LOGIN)
         self._refused = None
         self._changed_once = False
+
+    def worked(self) -> None:
+        self.reached()
+        self._failures = 0
 
     def failed(self, error: SourceUnavailable) -> None:
         """`error` is said again to those who come too early."""

@@ -136,6 +136,8 @@ class Fetcher:
         self, session: MailboxSession, outline: Outline, place: MessagePlace, sender: str
     ) -> Fetched | None:
         """None: it is gone. Raises SourceUnavailable for the server, StorageExhausted for the spool."""
+        # Before anything is fetched: on a full disk it would be fetched again every few seconds, for nothing.
+        await asyncio.to_thread(self._spool.check_room)
         raw = await self.raw(session, outline)
         if raw is None:
             return None

@@ -45,6 +45,7 @@ class Filing:
     def __init__(
         self,
         settings: MailboxSettings,
+        account: str,
         *,
         book: MailBook,
         connection: SecondConnection,
@@ -53,6 +54,7 @@ class Filing:
         observer: Observer,
     ) -> None:
         self._settings = settings
+        self._account = account
         self._book = book
         self._connection = connection
         self._answering = answering
@@ -103,6 +105,9 @@ class Filing:
         return replace(mailed, place=place)
 
     async def _put(self, mailed: Mailed, place: MessagePlace, wanted: Filed) -> MessagePlace | None:
+        if place.account != self._account:
+            # The settings name another login since: its UIDs, and often its UIDVALIDITY, look the same.
+            return place
         match self._settings.after:
             case "leave":
                 return place

@@ -143,7 +143,10 @@ def flags(items: dict[str, Value]) -> frozenset[str]:
 
 
 def rough_sender(header: bytes) -> str:
-    """The address of the first From field in lower case, as far as it can be told without parsing mail."""
+    """The address of the first From field in lower case, as far as it can be told without parsing mail.
+
+    Without characters that no terminal should get: people see it before anybody is believed.
+    """
     field = header[:SENDER_BYTES].decode("utf-8", "replace").partition(":")[2]
     in_angles = field.partition("<")[2].partition(">")[0] if ">" in field else ""
     words = _BETWEEN_ADDRESSES.split(in_angles if "@" in in_angles else field)
@@ -321,7 +324,7 @@ def _first_bytes(items: dict[str, Value], name: str) -> bytes:
 
 def _looks_like_address(word: str) -> bool:
     local, _, domain = word.rpartition("@")
-    return bool(local and domain)
+    return bool(local and domain) and word.isprintable()
 
 
 def _namespace(space: Value) -> tuple[str, str]:

@@ -48,6 +48,9 @@ STORAGE_LOOK_S = 10.0
 COALESCE_S = 0.05
 """News of one moment are looked at together."""
 
+LONGEST_COALESCE_S = 5.0
+"""Some servers tell of news whenever they are asked to; the pause doubles while there are none."""
+
 ONCE_LOOK_S = 0.2
 
 
@@ -101,6 +104,7 @@ class MailboxSource:
         )
         self._filing = Filing(
             settings,
+            account,
             book=book,
             connection=self._second,
             answering=self._answering,
@@ -131,6 +135,8 @@ class MailboxSource:
         self._open: _Open | None = None
         self._has_scanned = False
         self._scans = 0
+        self._woken_in_vain = 0
+        self._handed_over_before_idle = 0
         self._keeping: list[asyncio.Task[None]] = []
         self._filings: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
@@ -257,7 +263,9 @@ class MailboxSource:
             taken = self._taking.take(session, selected, found.new, self._committed)
             async with aclosing(taken) as arrivals:
                 async for arrival in arrivals:
+                    self._connector.worked()
                     yield arrival
+            self._connector.worked()
             self._searching.done()
             self._troubles.set(Kind.STORAGE, None)
             self._has_scanned = True
@@ -294,13 +302,17 @@ class MailboxSource:
             self._searching.compare_all()
 
     async def _idle(self, session: MailboxSession, longest_s: float) -> None:
+        before, self._handed_over_before_idle = self._handed_over_before_idle, self._taking.handed_over
         try:
-            await session.idle(timedelta(seconds=longest_s))
+            has_news = await session.idle(timedelta(seconds=longest_s))
         except SourceUnavailable as error:
             self._connector.failed(error)
             await self._lose(error)
         else:
-            await asyncio.sleep(COALESCE_S)
+            is_in_vain = has_news and self._taking.handed_over == before
+            self._woken_in_vain = self._woken_in_vain + 1 if is_in_vain else 0
+            pause_s = COALESCE_S * 2 ** min(self._woken_in_vain, 20)
+            await asyncio.sleep(min(LONGEST_COALESCE_S, pause_s))
 
     # --- after the commit
 
@@ -382,7 +394,7 @@ class MailboxSource:
 
     def _reached(self) -> None:
         self._scans += 1
-        self._connector.worked()
+        self._connector.reached()
         self._sweeping.begin()
         if self._troubles.set(Kind.SERVER, None):
             self._observer.note("source.recovered", source=self.name)

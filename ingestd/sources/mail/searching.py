@@ -56,6 +56,8 @@ class Searching:
         self._whole_at_s = 0.0
         self._last = 0
         self._looked_at: set[int] = set()
+        self._others: dict[int, str] = {}
+        """UIDs of messages that are other ones than those of these arrivals."""
 
     def use(self, selected: Selected) -> bool:
         """To be called whenever the mailbox was selected. True: its UIDs are others than before."""
@@ -75,6 +77,7 @@ class Searching:
     def compare_all(self) -> None:
         """With the next search."""
         self._looked_at.clear()
+        self._others.clear()
         self._compared_up_to = 0
         self._whole_at_s = 0.0
 
@@ -89,8 +92,10 @@ class Searching:
         self._last = max(candidates, default=0)
         known = await self._known(candidates.difference(in_hand))
         lost = {uid: known[uid] for uid in sorted(unmarked & known.keys() - self._looked_at)}
-        replaced = await self._replaced(session, lost)
+        self._others.update({uid: lost[uid] for uid in await self._replaced(session, lost)})
         self._looked_at.update(lost)
+        # Remembered until it is taken: its fetch may fail, and then it is looked for again.
+        replaced = {uid for uid in known if self._others.get(uid) == known[uid]}
         new = candidates.difference(known, in_hand) | replaced
         return Found(sorted(new), {uid: lost[uid] for uid in lost.keys() - replaced})
 

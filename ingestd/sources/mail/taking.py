@@ -103,7 +103,10 @@ class Taking:
         while start < len(uids):
             batch = [uid for uid in uids[start : start + self._batch] if not self._put_off.waits(uid)]
             start += self._batch
-            for outline in await self._outlines_of(session, selected, batch) if batch else []:
+            outlines = await self._outlines_of(session, selected, batch) if batch else []
+            for uid in set(batch).difference(outline.uid for outline in outlines):
+                self._withheld(self._place(selected, uid))
+            for outline in outlines:
                 if not await self._has_to_wait(outline):
                     yield outline
         self._batch = BATCH
@@ -153,6 +156,8 @@ class Taking:
         fetched: Fetched | None = None
         try:
             fetched = await self._fetcher.fetch(session, outline, place, sender)
+            if fetched is None:
+                self._withheld(place, sender)
         except ImapRefused as error:
             self._failed(place, sender, str(error))
         except SourceUnavailable as error:
@@ -213,6 +218,12 @@ class Taking:
         elif put_off:
             self._put_off.put_off(place.uid, Why.LATER, RETRY_S)
             self._tell(place, sender, f"can't be taken now: {reason}")
+
+    def _withheld(self, place: MessagePlace, sender: str = "") -> None:
+        """Expunged meanwhile, most likely; told when it is listed, and not given, again and again."""
+        self._failed(place, sender, "the server lists it, but does not give it", put_off=False)
+        if not self._put_off.waits(place.uid):
+            self._put_off.put_off(place.uid, Why.LATER, RETRY_S)
 
     def _tell(self, place: MessagePlace, sender: str, what: str) -> None:
         self.failure = f"Message {place.uid} of {sender or 'nobody'} {what}"

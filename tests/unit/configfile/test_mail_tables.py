@@ -63,6 +63,10 @@ def test_a_mailbox_has_the_defaults_of_the_settings() -> None:
     )
 
 
+def test_exchange_online_which_names_itself_nowhere_can_be_trusted() -> None:
+    assert mailbox('trusted_authserv = [""]').trusted_authserv == ("",)
+
+
 def test_every_key_of_a_mailbox_arrives() -> None:
     found = mailbox(
         'port = 1993\nca_file = "ca.pem"\npassword_file = "imap-password"\nmailbox = "Receipts/New"\n'
@@ -224,6 +228,15 @@ def test_an_answer_may_come_from_a_name() -> None:
         (MAILBOX + 'addresses = ["no address"]', "mailboxes[1].addresses", "receipts@example.com"),
         (MAILBOX.replace('["*@example.com"]', "[]"), "mailboxes[1].allow", "nobody may send"),
         (MAILBOX.replace("*@example.com", "example.com"), "mailboxes[1].allow", "*@example.com"),
+        (MAILBOX.replace("*@example.com", "@example.com"), "mailboxes[1].allow", "*@example.com"),
+        (MAILBOX.replace("*@example.com", "Ann <ann@example.com>"), "mailboxes[1].allow", "*@example.com"),
+        (MAILBOX.replace("*@example.com", "a@b.example; c@d.example"), "mailboxes[1].allow", "*@example.com"),
+        (
+            MAILBOX + 'trusted_authserv = ["mx.example.com;"]',
+            "mailboxes[1].trusted_authserv",
+            "mx.example.com",
+        ),
+        (MAILBOX + 'trusted_authserv = [" "]', "mailboxes[1].trusted_authserv[1]", "leave the key out"),
         (MAILBOX + "reply = true", "mailboxes[1].reply", "[smtp]"),
         (MAILBOX + 'uploaded = "Inbox"', "mailboxes[1].uploaded", "this mailbox itself"),
         (MAILBOX + 'rejected = "INBOX"', "mailboxes[1].rejected", "this mailbox itself"),

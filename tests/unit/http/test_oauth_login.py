@@ -150,6 +150,7 @@ async def test_a_browser_brings_a_code_that_is_good_for_this_login_only(
     [
         ("", "begin again"),
         ("https://example.com/", "begin again"),
+        ("http://[", "begin again"),
         (REDIRECT + "?code=x", "another login"),
         (REDIRECT + "?code=x&state=äöü", "another login"),
         (REDIRECT + "?error=access_denied&state={state}", "was refused"),

@@ -37,11 +37,33 @@ def test_an_attachment_is_the_leaf_and_the_text_is_not() -> None:
         attached(PDF, "a.html", declared="text/html"),
         attached(PDF, "m.eml", declared="message/rfc822"),
         attached(PDF, None, declared="multipart", disposition=None),
+        attached(PDF, None, declared="multipart/related", disposition=None),
     ],
 )
 def test_the_bytes_say_what_it_is_and_never_the_declared_type(part: bytes) -> None:
     for raw in (message(several(text(), part)), message(part)):
         assert [content for _, content in opened(raw).leaves] == [PDF]
+
+
+def test_a_file_declared_as_a_frame_around_others_does_not_vanish() -> None:
+    archive, unknown = b"PK\x03\x04" + bytes(100), b"\x01\x02"
+    parts = (
+        attached(archive, "receipts.zip", declared="multipart/x-zip"),
+        attached(unknown, "receipts.gz", declared="multipart/x-gzip", disposition=None),
+    )
+    found = opened(message(several(text(), *parts)))
+    assert [(leaf.name, content) for leaf, content in found.leaves] == [
+        ("receipts.zip", archive),
+        ("receipts.gz", unknown),
+    ]
+
+
+def test_a_message_that_outlook_packed_up_is_opened_too() -> None:
+    container = samples.winmail(("Hotel.eml", samples.with_pdf()), ("Taxi.eml", samples.only_text()))
+    raw = message(several(text(), attached(container, "winmail.dat", declared="application/ms-tnef")))
+    pdf, taxi = opened(raw).leaves
+    assert (pdf[0].name, pdf[1]) == ("receipt.pdf", PDF)
+    assert (taxi[0].text, taxi[1]) == (True, samples.only_text())
 
 
 def test_apple_mail_shows_a_pdf_in_the_middle_of_the_text() -> None:
@@ -60,6 +82,22 @@ def test_a_photo_within_the_text_is_a_leaf_and_the_logo_beside_it_is_left_out() 
         ("Bill.pdf", False),
     ]
     assert found.excuses == {"image001.png": Excuse.LOGO}
+
+
+def test_a_small_photo_that_no_text_has_a_place_for_is_a_receipt() -> None:
+    photo = attached(picture(240, 320, "JPEG"), "IMG_1.jpg", declared="image/jpeg", disposition="inline")
+    found = opened(message(several(photo, text("Sent from my phone"))))
+    assert [(leaf.name, leaf.inline) for leaf, _ in found.leaves] == [("IMG_1.jpg", True)]
+
+
+def test_an_automatic_reply_without_an_attachment_is_no_receipt_and_a_shop_s_mail_is_one() -> None:
+    words = text("I am out of office until Monday. In urgent cases call 1 23 45.")
+    for changes in ({"auto_submitted": "auto-replied (vacation)"}, {"x_autoreply": "yes"}):
+        found = opened(message(words, **changes))
+        assert found.leaves == ()
+        assert list(found.excuses.values()) == [Excuse.AUTO_REPLY]
+    shop = opened(message(text("Your order: total 12.50"), auto_submitted="auto-generated"))
+    assert [leaf.text for leaf, _ in shop.leaves] == [True]
 
 
 def test_when_only_logos_come_with_it_the_text_is_the_receipt() -> None:
@@ -212,6 +250,10 @@ def test_encrypted_and_opaquely_signed_messages_say_why_nothing_came_of_them() -
         (attached(b"0\x80", "smime.p7s", declared="application/pkcs7-signature"), Excuse.SIGNATURE),
         (
             attached(b"-----BEGIN PGP SIGNATURE-----", "signature.asc", declared="text/plain"),
+            Excuse.SIGNATURE,
+        ),
+        (
+            attached(b"-----BEGIN PGP PUBLIC KEY BLOCK-----", "0xA.asc", declared="application/pgp-keys"),
             Excuse.SIGNATURE,
         ),
         (attached(b"BEGIN:VCALENDAR\r\n", "invite.ics", declared="text/calendar"), Excuse.CALENDAR),

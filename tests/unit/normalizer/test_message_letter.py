@@ -9,6 +9,7 @@ from ingestd.normalizer.message_headers import read_header
 from ingestd.normalizer.message_letter import automatic, letter_of
 from ingestd.replies.composing import compose
 from ingestd.replies.wording import Wording
+from ingestd.sources.mail.authentication_results import believed
 from tests.mail import samples
 from tests.unit.replies import cases
 
@@ -70,6 +71,15 @@ def test_only_the_topmost_results_count_and_there_is_a_limit() -> None:
     assert letter(raw).authentication == tuple(f"mx{n}; none" for n in range(MOST_RESULTS))
 
 
+@pytest.mark.parametrize("filling", ["; dkim=pass header.d=eve.example.net" * 230, " " * 32_000])
+def test_results_too_long_to_be_given_whole_are_not_given_at_all(filling: str) -> None:
+    # Cut off, example.com.eve.example.net would be example.com, and what contradicts it would be gone.
+    field = f"mx{filling}; dkim=pass header.d=example.com.eve.example.net; dmarc=fail"
+    raw = f"Authentication-Results: {field}\r\nAuthentication-Results: mx2; none\r\n".encode()
+    assert letter(raw).authentication == ("", "mx2; none")
+    assert believed(letter(raw).authentication, ["mx", "mx2"]) == ()
+
+
 def test_signatures_are_bounded_and_those_without_a_domain_are_none() -> None:
     raw = b"DKIM-Signature: d=; s=x\r\nDKIM-Signature: d=a b.example; s=../x\r\n"
     assert letter(raw).signatures == ()
@@ -94,6 +104,7 @@ def test_an_id_that_is_none_is_left_out() -> None:
         ("Auto-Submitted: auto-replied", Automatic.AUTO_SUBMITTED),
         ("Auto-Submitted: auto-generated; type=x", Automatic.AUTO_SUBMITTED),
         ("Auto-Submitted: No", None),
+        ("Auto-Submitted: no\r\nAuto-Submitted: auto-replied", Automatic.AUTO_SUBMITTED),
         ("List-Id: <l.example.com>", Automatic.LIST),
         ("List-Unsubscribe: <mailto:x@y.z>", Automatic.LIST),
         ("Precedence: Bulk", Automatic.BULK),

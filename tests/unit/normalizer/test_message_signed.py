@@ -1,13 +1,23 @@
 import base64
+import hashlib
 from collections.abc import Iterable
 
 import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from ingestd.normalizer import message_signed
 from ingestd.normalizer.exchange_mail import KeyRecord, VerifyRequest
+from ingestd.normalizer.message_parts import read_message
 from ingestd.normalizer.message_signed import verify
 from tests.mail import samples
 
@@ -46,13 +56,20 @@ class Signer:
         fields: Iterable[str] = FIELDS,
         length: bool = False,
         algorithm: str = "rsa-sha256",
+        body: bytes = b"relaxed",
     ) -> bytes:
         field = dkim.DKIM(raw).sign(
             b"sel", self.domain.encode(), self.private, signature_algorithm=algorithm.encode(),
             include_headers=[name.encode() for name in fields], length=length,
-            canonicalize=(b"relaxed", b"relaxed"),
+            canonicalize=(b"relaxed", body),
         )  # fmt: skip
         return bytes(field) + raw
+
+    def signature(self, data: bytes) -> bytes:
+        """In base64, for a field made by hand."""
+        key = load_pem_private_key(self.private, password=None)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        return base64.b64encode(key.sign(data, PKCS1v15(), SHA256()))
 
 
 ANN = Signer("example.com")
@@ -120,6 +137,51 @@ def test_a_second_field_put_on_top_makes_every_signature_void(field: bytes) -> N
 
 def test_a_signature_over_a_part_of_the_body_is_none() -> None:
     assert holding(ANN.sign(RAW, length=True)) == ()
+
+
+def test_the_length_of_the_signed_part_can_not_be_pushed_out_of_sight() -> None:
+    """Blanks may be added to a field (RFC 6376 section 3.4.2), and a very long one is cut off."""
+    tags = (
+        f"v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.com; s=sel; h=from:subject:date; bh={HASH}; l=7; b="
+    )
+    field = (
+        b"DKIM-Signature: " + tags.encode() + ANN.signature(SHORT_HEAD + b"dkim-signature:" + tags.encode())
+    )
+    raw = b"From: ann@example.com\r\nSubject: a\r\nDate: b\r\n\r\nSigned.forged\r\n"
+    assert dkim.verify(field + b"\r\n" + raw, dnsfunc=lambda *_, **__: ANN.record.record.encode())
+    assert holding(field + b"\r\n" + raw) == ()
+    assert holding(field.replace(b" l=", b" " * 33_000 + b"l=") + b"\r\n" + raw) == ()
+
+
+def test_a_header_that_the_library_reads_on_and_nobody_else_proves_nothing() -> None:
+    """It passes over lines "From ...": what follows is header to it, and the text to everybody else."""
+    head, _, body = ANN.sign(RAW).partition(b"\r\n\r\n")
+    forged = head + b"\r\nFrom the hotel\r\nTotal: 999.00 EUR\r\n\r\n" + body
+    assert dkim.verify(forged, dnsfunc=lambda *_, **__: ANN.record.record.encode())
+    assert holding(forged) == ()
+
+
+def test_a_message_behind_one_whose_lines_end_with_a_carriage_return_proves_nothing() -> None:
+    """To the library it is one long field, Received, on top of the one that is signed."""
+    front = b"Received: x\rFrom: ann@example.com\rSubject: forged\r\r" + b"forged " * 2_000 + b"\r\n"
+    forged = front + ANN.sign(RAW)
+    assert read_message(forged).header.first("subject") == b"forged"
+    assert dkim.verify(forged, dnsfunc=lambda *_, **__: ANN.record.record.encode())
+    assert holding(forged) == ()
+
+
+@pytest.mark.parametrize("ending", [b"\r\n", b"\n"])
+def test_blanks_may_grow_and_end_lines_where_the_signature_allows_it(ending: bytes) -> None:
+    raw = samples.with_pdf().replace(b"Please find", b"Please find it")
+    signed = ANN.sign(raw).replace(b"Please find it", b"Please \t find   it  ").replace(b"\r\n", ending)
+    assert holding(signed) == ("example.com",)
+    assert holding(signed.replace(b"relaxed/relaxed", b"relaxed/simple")) == ()
+    assert holding(ANN.sign(raw, body=b"simple")) == ("example.com",)
+    assert holding(ANN.sign(raw, body=b"simple").replace(b"Please find", b"Please  find")) == ()
+
+
+SHORT_HEAD = b"from:ann@example.com\r\nsubject:a\r\ndate:b\r\n"
+HASH = base64.b64encode(hashlib.sha256(b"Signed.").digest()).decode()
 
 
 @pytest.mark.parametrize("missing", ["subject", "date", "content-type"])

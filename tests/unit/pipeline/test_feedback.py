@@ -1,5 +1,7 @@
 """Feedback: at least once, later when the source can't be reached or is out of the configuration."""
 
+import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from ingestd.domain.retry import later
 from ingestd.domain.states import State
 from ingestd.interfaces import Report, Source, SourceUnavailable
 from ingestd.pipeline import Pipeline
-from ingestd.pipeline.feedback import ABSENT_WAIT, FIRST_WAIT, LONGEST_WAIT
+from ingestd.pipeline.feedback import ABSENT_WAIT, BATCH, FIRST_WAIT, LONGEST_WAIT
 from tests.unit.pipeline.rooms import Ears, Rooms, Shelf, Vault, open_rooms
 
 SOON = timedelta(seconds=1)
@@ -81,3 +83,28 @@ async def test_a_source_taken_out_of_the_configuration_is_told_when_it_is_back(t
         shelf.away = False
         await run(rooms, shelf, after=after + ABSENT_WAIT + SOON)
         assert [report.state for report in shelf.reports] == [State.UPLOADED]
+
+
+class Slow(Shelf):
+    """A mailbox far away, say: nobody is told here before all is told elsewhere."""
+
+    name = "slow"
+
+    def __init__(self, items: Mapping[str, bytes], elsewhere: Shelf, expected: int) -> None:
+        super().__init__(items)
+        self._elsewhere = elsewhere
+        self._expected = expected
+
+    async def report(self, report: Report) -> str | None:
+        async with asyncio.timeout(30):
+            while len(self._elsewhere.reports) < self._expected:
+                await asyncio.sleep(0.01)
+        return await super().report(report)
+
+
+async def test_a_slow_source_keeps_no_other_one_waiting(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        quick = Shelf({f"{number}.jpg": b"%d" % number for number in range(BATCH + 10)})
+        slow = Slow({"a.jpg": b"x"}, quick, expected=BATCH + 10)
+        await Pipeline(rooms.flow(Vault()), {"slow": slow, "shelf": quick}).run(until_idle=SOON)
+        assert (len(quick.reports), len(slow.reports)) == (BATCH + 10, 1)

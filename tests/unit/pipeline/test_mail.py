@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ingestd.daemon import NEEDS_ATTENTION, exit_code
 from ingestd.domain.document import Document, Origin, OriginKind
 from ingestd.domain.mail import MESSAGE_TYPE, MessageOrigin, MessagePlace
 from ingestd.domain.receipt import NO_TARGET, Receipt, new_id
@@ -407,3 +408,12 @@ async def test_nothing_is_acknowledged_before_it_is_committed(tmp_path: Path) ->
         postbox._arrival = watched  # type: ignore[method-assign]  # a witness
         await Pipeline(rooms.flow(Vault()), {postbox.name: postbox}).run(until_idle=SOON)
         assert committed == [True]
+
+
+async def test_a_run_until_idle_tells_what_its_mailbox_left_behind(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        postbox = Postbox(rooms.spool)
+        postbox.status = SourceStatus(scans=1, trouble="Three messages wait.", troubled_since=now())
+        result = await Pipeline(rooms.flow(Vault()), {postbox.name: postbox}).run(until_idle=SOON)
+    assert (result.trouble, result.refused) == ([], ["postbox: Three messages wait."])
+    assert exit_code(result) == NEEDS_ATTENTION

@@ -96,7 +96,7 @@ def test_a_refused_receipt_says_why_how_to_fix_it_and_whom_to_ask() -> None:
 @pytest.mark.parametrize("state", [State.HELD, State.UNCONFIRMED])
 def test_what_waits_for_a_person_does_not_wait_for_the_sender(state: State) -> None:
     (section,) = said(mailed(receipt(state=state, reason="Because."))).sections
-    assert section.advice == "Nothing for you to do: somebody has to decide. Please do not send it again."
+    assert section.advice == "Somebody has to decide. Please do not send it again, unless it says so below."
 
 
 def test_what_needs_the_sender_comes_first_and_the_logos_last() -> None:

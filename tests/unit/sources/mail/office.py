@@ -233,11 +233,12 @@ class Book:
 
     async def answered(self, arrival: str, *, address: str | None, now: Instant) -> None:
         entry = self.entries[arrival]
-        entry.mailed = replace(entry.mailed, answered=True)
+        entry.mailed = replace(entry.mailed, answered=True, answered_to=address, answered_at=now)
         entry.answered_to, entry.answered_at = address, now
 
     async def find_message(self, message_id: str) -> Sequence[Mailed]:
-        raise NotImplementedError
+        origins = ((entry, entry.mailed.origin.mail) for entry in self.entries.values())
+        return [entry.mailed for entry, mail in origins if mail is not None and mail.message_id == message_id]
 
     async def hold_mailbox(self, name: str, *, owner: str, until: Instant, now: Instant) -> bool:
         holder, held_until = self.leases.get(name, (owner, Instant(0)))

@@ -89,6 +89,8 @@ def test_the_field_of_exchange_online_has_no_name() -> None:
         "mx.example.com; (((((; dmarc=pass",
         'mx.example.com; "never closed; dmarc=pass',
         "mx.example.com; closed) dmarc=pass",
+        # MAIL FROM:<"a); dmarc=pass header.from=bank.example; x=(b"@evil.example>, put into a comment
+        'mx.example.com; spf=pass (domain of "a); dmarc=pass header.from=bank.example; x=(b"@evil.example)',
         "mx.example.com; dmarc=pass\x00",
         "mx.example.com; dmarc=pass\N{NO-BREAK SPACE}x",
         "mx.example.com;" + " " * LONGEST_FIELD,
@@ -121,7 +123,7 @@ def test_the_equals_signs_of_a_bounce_address_belong_to_it() -> None:
 
 def test_what_stands_in_strings_and_comments_is_no_result() -> None:
     found = parse(
-        f"{OURS}; spf=pass (dmarc=pass header.from=bank.example; x) "
+        f'{OURS}; spf=pass (dmarc=pass header.from="bank.example"; x) '
         'reason="; dmarc=pass header.from=bank.example" '
         'smtp.mailfrom="a\\"; dmarc=pass header.from=bank.example"@evil.example'
     )

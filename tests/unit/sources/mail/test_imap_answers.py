@@ -61,6 +61,11 @@ def test_the_rough_sender_is_the_address_that_a_mail_program_would_show(header: 
     assert imap_answers.rough_sender(header) == sender
 
 
+@pytest.mark.parametrize("hostile", [b"\x1bc", b"\xc2\x9b31m", b"\0", "\u202e".encode()])
+def test_a_rough_sender_that_a_terminal_would_obey_is_none(hostile: bytes) -> None:
+    assert imap_answers.rough_sender(b"From: Ann <" + hostile + b"ann@example.com>\r\n") == ""
+
+
 def test_an_outline_survives_flags_of_others_in_between() -> None:
     answers = [
         (b"* 3 FETCH (FLAGS (\\Seen))",),

@@ -18,7 +18,8 @@ DEADLINE = timedelta(seconds=0.5)
 NOTICED_SECONDS = 10.0
 """Far more than the deadline, for a busy machine; a hang lasts for ever."""
 RAW = b"From: a@b.example\r\nMessage-ID: <1@tests>\r\n\r\nhello\r\n"
-LARGE = b"From: a@b.example\r\n\r\n" + b"0123456789abcde\r\n" * 500_000
+LARGE = b"From: a@b.example\r\n\r\n" + b"0123456789abcde\r\n" * 1_500_000
+"""24 MB: more than the buffers of two sockets hold."""
 
 Action = Callable[[ImapSession], Awaitable[Any]]
 

@@ -15,7 +15,7 @@ from ingestd.settings import MailboxSettings
 from ingestd.sources.mail.imap import ImapLoginRefused, ImapLost, ImapRefused, ImapSecret, ImapSession
 
 SECRET = ImapSecret("login", "my-password")
-NOTICED_SECONDS = 20.0
+NOTICED_SECONDS = 60.0
 
 Talk = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 Script = dict[str, bytes | Talk]

@@ -14,6 +14,7 @@ from ingestd.domain.states import State
 from ingestd.interfaces import Arrival, SourceUnavailable, Undeliverable
 from ingestd.settings import Flood
 from ingestd.sources.mail import taking
+from ingestd.sources.mail.connecting import MailboxSession
 from ingestd.sources.mail.mailbox import MailboxSource
 from ingestd.spool import Spool
 from tests.unit.sources.mail.mailboxes import office, soon
@@ -277,7 +278,17 @@ async def test_no_more_than_sixteen_are_in_hand(office: Office) -> None:
     office.judge(raws)
 
 
-async def test_a_full_disk_pauses_the_mailbox_and_touches_nothing(office: Office, tmp_path: Path) -> None:
+async def test_a_full_disk_pauses_the_mailbox_and_touches_nothing(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = MailboxSession.fetch
+    fetched: list[int] = []
+
+    async def counted(self: MailboxSession, uid: int, *, size: int) -> bytes | None:
+        fetched.append(uid)
+        return await fetch(self, uid, size=size)
+
+    monkeypatch.setattr(MailboxSession, "fetch", counted)
     raws = [message(number) for number in range(3)]
     office.dovecot.fill(raws, office.user)
     room = office.spool
@@ -287,6 +298,7 @@ async def test_a_full_disk_pauses_the_mailbox_and_touches_nothing(office: Office
     await until(lambda: source.status.trouble is not None)
     assert re.search(r"waits: only \d+ MB are free", source.status.trouble or "")
     assert [each.flags for each in office.dovecot.messages(office.user)] == [frozenset()] * 3
+    assert not fetched, "it would be fetched again and again"
     office.spool._min_free_bytes = room._min_free_bytes
     await running
     office.judge(raws)

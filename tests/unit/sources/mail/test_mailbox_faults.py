@@ -4,15 +4,17 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ingestd.clock import process_clock
 from ingestd.domain.document import Instant
-from ingestd.domain.errors import LedgerUnavailable
+from ingestd.domain.errors import LedgerUnavailable, StorageExhausted
 from ingestd.domain.mail import Filed
 from ingestd.domain.states import State
 from ingestd.http.tokens import SecretUnavailable
@@ -20,12 +22,17 @@ from ingestd.interfaces import Arrival, SourceUnavailable
 from ingestd.settings import MailboxSettings
 from ingestd.sources.mail import connecting, lease
 from ingestd.sources.mail.connecting import MailboxSession
+from ingestd.sources.mail.dns_keys import DnsKeys
 from ingestd.sources.mail.imap import ImapSecret
+from ingestd.sources.mail.judging import Doorkeeper
 from ingestd.sources.mail.mailbox import MailboxSource
+from ingestd.spool import Spool
 from tests.mail.dovecot import Dovecot
+from tests.unit.sources.conftest import Notes
 from tests.unit.sources.mail.mailboxes import office, own, soon
-from tests.unit.sources.mail.office import Crash, Office, message, until
+from tests.unit.sources.mail.office import Book, Crash, Office, Opener, message, until
 from tests.unit.sources.mail.test_imap_faults import Proxy
+from tests.unit.sources.mail.test_imap_hostile import scripted
 
 __all__ = ["office", "own", "soon"]
 
@@ -330,6 +337,27 @@ async def test_a_crash_between_answer_and_record_sends_the_same_answer_again(
     assert len({answer.mailed.arrival for answer in office.postman.sent}) == 1
 
 
+async def test_an_answer_that_could_not_be_recorded_is_not_sent_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.dovecot.append(message(1), office.user)
+    record, refusals = office.book.answered, 3
+
+    async def full(arrival: str, *, address: str | None, now: Instant) -> None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise StorageExhausted("the disk is full")
+        await record(arrival, address=address, now=now)
+
+    monkeypatch.setattr(office.book, "answered", full)
+    await office.run(office.source(after="leave"))
+    assert len(office.failures) == 3
+    assert len(office.postman.sent) == 1
+    (entry,) = office.book.entries.values()
+    assert entry.mailed.answered and entry.mailed.filed is Filed.UPLOADED
+
+
 async def test_a_crash_between_copy_and_removal_leaves_one_message(own: Own) -> None:
     office = own(without=("MOVE",))
     uid = office.dovecot.append(message(1), office.user)
@@ -425,6 +453,21 @@ async def test_after_a_changed_uidvalidity_messages_come_again_as_repeats(office
     await office.run(office.source())
     assert len(office.arrivals) == 6
     office.judge(raws)
+
+
+async def test_after_a_changed_uidvalidity_nobody_is_answered_again(office: Office) -> None:
+    raws = [message(0), message(1, name="bad.jpg"), message(2, sender="eve@example.net")]
+    office.dovecot.fill(raws, office.user)
+    await office.run(office.source(after="leave", strangers="reject"))
+    assert len(office.postman.sent) == 2
+    with office.dovecot.client(office.user) as client:
+        client.select("INBOX")
+        client.uid("STORE", "1:*", "-FLAGS", f"({KEYWORD})")
+    office.dovecot.change_uidvalidity(office.user)
+    await office.run(office.source(after="leave", strangers="reject"))
+    assert len(office.arrivals) == 6
+    # What was rejected is tried again, and ends anew.
+    assert [answer.mailed.origin.path for answer in office.postman.sent[2:]] == ["Receipt 1"]
 
 
 async def test_a_uidvalidity_changed_under_way_leaves_no_message_behind(office: Office) -> None:
@@ -611,3 +654,176 @@ async def test_a_message_without_message_id_keeps_its_place_while_its_answer_wai
     (entry,) = office.book.entries.values()
     assert entry.mailed.place is not None
     assert entry.mailed.place.mailbox == "Ingestd/Uploaded"
+
+
+# --- the settings change, servers are odd ----------------------------------------------------------------
+
+
+async def test_an_older_account_of_the_same_mailbox_costs_the_new_one_no_message(office: Office) -> None:
+    """Both may count from UID 1 under UIDVALIDITY 1, as Gmail does."""
+    office.dovecot.append(message(1, name="held.jpg"), office.user)
+    await office.run(office.source(name="receipts", after="delete"))
+    (entry,) = office.book.entries.values()
+    office.user = f"{office.user}-new"
+    uid = office.dovecot.append(message(2), office.user)
+    with office.dovecot.client(office.user) as client:
+        client.select("INBOX")
+        uidvalidity = client.response("UIDVALIDITY")[1][0]
+    assert entry.mailed.place is not None and isinstance(uidvalidity, bytes)
+    place = replace(entry.mailed.place, uidvalidity=int(uidvalidity), uid=uid)
+    entry.mailed = replace(entry.mailed, place=place)
+    office.book.decide(entry.keys[0], State.UPLOADED)
+    source = office.source(name="receipts", after="delete")
+    await office.report(source, office.arrivals[0], entry.keys[0])
+    assert office.stored() == ["<2@tests>"]
+    assert entry.mailed.filed is Filed.UPLOADED
+    await office.run(source)
+    assert len(office.arrivals) == 2
+
+
+async def test_a_uid_given_out_again_is_taken_although_its_first_fetch_fails(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.dovecot.append(message(1), office.user)
+    source = office.source()
+    running = asyncio.create_task(office.run(source, once=False))
+    try:
+        await until(lambda: len(office.uploaded) == 1)
+        await until(lambda: source.status.scans > 1)
+        (entry,) = office.book.entries.values()
+        mail = entry.mailed.origin.mail
+        assert mail is not None
+        reused = replace(mail, place=replace(mail.place, uid=mail.place.uid + 1))
+        entry.mailed = replace(entry.mailed, origin=replace(entry.mailed.origin, mail=reused))
+        fetch = MailboxSession.fetch
+        lost: list[int] = []
+
+        async def fails_once(self: MailboxSession, uid: int, *, size: int) -> bytes | None:
+            if len(lost) < 2:  # the first one asks whether it is another message
+                lost.append(uid)
+                if len(lost) == 2:
+                    self.abort()
+            return await fetch(self, uid, size=size)
+
+        monkeypatch.setattr(MailboxSession, "fetch", fails_once)
+        assert office.dovecot.append(message(2), office.user) == reused.place.uid
+        await until(lambda: len(office.uploaded) == 2)
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    assert office.uploaded == ["<1@tests>", "<2@tests>"]
+
+
+async def test_a_server_that_tells_of_news_at_once_is_not_searched_without_end(tmp_path: Path) -> None:
+    searches = 0
+
+    async def search(tag: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal searches
+        searches += 1
+        writer.write(b"* SEARCH\r\n" + tag + b" OK\r\n")
+
+    talkative = b"+ idling\r\n* 1 EXISTS\r\nTAG OK\r\n"
+    async with scripted(UID_SEARCH=search, IDLE=talkative) as settings:
+        running = asyncio.create_task(_read(settings, tmp_path))
+        await asyncio.sleep(2.0)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    assert 2 <= searches < 16, "without pauses there would be more than 35"
+
+
+async def test_a_server_that_lets_in_and_gives_nothing_is_not_hammered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "FIRST_S", 0.02)
+    monkeypatch.setattr(connecting, "LONGEST_S", 300.0)
+    logins = 0
+
+    async def login(tag: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal logins
+        logins += 1
+        writer.write(tag + b" OK\r\n")
+
+    found = b"* SEARCH %b\r\nTAG OK\r\n" % b" ".join(b"%d" % uid for uid in range(1, 500))
+    away = b"TAG NO [SERVERBUG] the storage is away\r\n"
+    async with scripted(LOGIN=login, UID_SEARCH=found, UID_FETCH=away) as settings:
+        running = asyncio.create_task(_read(settings, tmp_path))
+        await asyncio.sleep(3.0)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    assert 2 <= logins < 20, "without longer and longer pauses there would be a hundred"
+
+
+@pytest.mark.parametrize("has_outline", [False, True])
+async def test_a_message_that_is_listed_and_never_given_is_told(tmp_path: Path, has_outline: bool) -> None:
+    outline = b'* 1 FETCH (UID 1 RFC822.SIZE 40 FLAGS () BODY[HEADER.FIELDS (FROM)]<0> "From: a@b")\r\n'
+    script = {
+        "UID SEARCH": b"* SEARCH 1\r\nTAG OK\r\n",
+        "UID FETCH": (outline if has_outline else b"") + b"TAG OK\r\n",
+        "IDLE": b"+ idling\r\n* 1 EXISTS\r\nTAG OK\r\n",
+    }
+    notes = Notes()
+    async with scripted(**script) as settings:
+        running = asyncio.create_task(_read(settings, tmp_path, notes))
+        try:
+            await until(lambda: bool(notes.named("message.postponed")))
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+    (note,) = notes.named("message.postponed")
+    assert "the server lists it, but does not give it" in str(note)
+
+
+async def test_a_message_larger_than_its_server_estimates_is_taken(tmp_path: Path) -> None:
+    raw = b"From: ann@example.com\r\nSubject: x\r\n\r\n" + b"A" * 10_900_000
+    size = b"UID 1 RFC822.SIZE 8000000 FLAGS ()"
+    outline = b'* 1 FETCH (%b BODY[HEADER.FIELDS (FROM)]<0> "From: ann@example.com")\r\n' % size
+    whole = b"* 1 FETCH (UID 1 BODY[] {%d}\r\n%b)\r\n" % (len(raw), raw)
+    asked = 0
+
+    async def fetch(tag: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.write((outline if asked % 2 else whole) + tag + b" OK\r\n")
+
+    search = b"* SEARCH 1\r\nTAG OK\r\n"
+    async with scripted(UID_SEARCH=search, UID_FETCH=fetch, UID_STORE=b"TAG OK\r\n") as settings:
+        arrivals = await _read(settings, tmp_path)
+    (arrival,) = arrivals
+    assert arrival.containers[0].size == len(raw)
+
+
+async def _read(settings: MailboxSettings, directory: Path, notes: Notes | None = None) -> list[Arrival]:
+    """What comes of a scripted server until something does."""
+    spool, arrivals = Spool(directory / "spool", min_free_bytes=0), []
+    settings = replace(settings, allow=("*",), require="none", after="leave")
+
+    async def credentials() -> ImapSecret:
+        return ImapSecret("login", "secret")
+
+    opener, clock = Opener(spool), process_clock()
+    source = MailboxSource(
+        settings,
+        credentials=credentials,
+        spool=spool,
+        opener=opener,
+        book=Book(),
+        doorkeeper=Doorkeeper(settings, ()),
+        keys=DnsKeys(),
+        correspondent=None,
+        most_answers_per_hour=0,
+        owner="node",
+        clock=clock,
+        observer=notes or Notes(),
+    )
+    try:
+        async with aclosing(source.arrivals(once=False)) as handed:
+            async for arrival in handed:
+                arrivals.append(arrival)
+                break
+    finally:
+        await source.aclose()
+    return arrivals
