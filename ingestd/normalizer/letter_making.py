@@ -6,16 +6,16 @@ nobody refers to it, and the spool's sweep removes it. The same mail gives the s
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from ingestd import sniff
 from ingestd.domain.document import Document, InvalidDocument, ReceiptImage
 from ingestd.domain.errors import StorageExhausted
 from ingestd.domain.mail import MESSAGE_TYPE
 from ingestd.normalizer import reasons
+from ingestd.normalizer.asking import Offload
 from ingestd.normalizer.exchange import Finding, MalformedAnswer, OutputFull, Problem
 from ingestd.normalizer.letter_exchange import Lettered, LetterRequest, read_lettered
 from ingestd.offload.errors import WorkerLost
@@ -42,19 +42,6 @@ _UNKNOWN = (
 _CUT = "The mail is much wider than a page, and its right side is cut off."
 _READ_AS = frozenset({MESSAGE_TYPE, "text/plain", "text/html", sniff.UNKNOWN})
 """What the bytes of a message look like: its first lines may be any header fields."""
-
-
-class Offload(Protocol):
-    """Runs `letter_work.letter` in a limited process."""
-
-    async def run(
-        self,
-        request: Mapping[str, object],
-        inputs: Sequence[Path],
-        outputs: Sequence[Path | int] = (),
-    ) -> Mapping[str, object]:
-        """Raises WorkerLost when the process was ended by its limits or ended itself."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

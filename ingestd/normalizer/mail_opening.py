@@ -5,8 +5,6 @@ sentences, and copies the leaves into the spool by their own hash. Nothing of th
 """
 
 import asyncio
-import io
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +15,7 @@ from ingestd.domain.errors import StorageExhausted
 from ingestd.domain.mail import MESSAGE_TYPE
 from ingestd.interfaces import Leaf, OpenedMessage, Refusal
 from ingestd.normalizer import message_reasons
+from ingestd.normalizer.asking import Offload, stretch
 from ingestd.normalizer.exchange import MalformedAnswer, OutputFull
 from ingestd.normalizer.exchange_mail import (
     MOST_SIGNATURES,
@@ -29,7 +28,6 @@ from ingestd.normalizer.exchange_mail import (
     read_opened,
     read_verified,
 )
-from ingestd.normalizer.normalizing import Offload
 from ingestd.offload.errors import WorkerLost
 from ingestd.settings import MEGABYTE
 from ingestd.spool import Spool
@@ -99,7 +97,7 @@ class LimitedMailOpener:
         if leaf.whole:
             document = replace(message, filename=_message_name(leaf.name), declared_type=MESSAGE_TYPE)
             return Leaf(document=document, text=True)
-        spooled = self._spool.write(io.BufferedReader(_Stretch(leaves.fileno(), leaf.offset, leaf.size)))
+        spooled = self._spool.write(stretch(leaves.fileno(), leaf.offset, leaf.size))
         if spooled.size != leaf.size:
             raise MalformedAnswer("the leaves are not where it says")
         document = Document(
@@ -110,25 +108,6 @@ class LimitedMailOpener:
             declared_type=MESSAGE_TYPE if leaf.text else leaf.declared_type or None,
         )
         return Leaf(document=document, inline=leaf.inline, text=leaf.text)
-
-
-class _Stretch(io.RawIOBase):
-    """A stretch of the output, as a stream."""
-
-    def __init__(self, descriptor: int, offset: int, size: int) -> None:
-        self._descriptor = descriptor
-        self._position = offset
-        self._end = offset + size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "io.WriteableBuffer") -> int:  # type: ignore[name-defined] # typeshed's own name
-        view = memoryview(buffer).cast("B")
-        piece = os.pread(self._descriptor, min(len(view), self._end - self._position), self._position)
-        view[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)
 
 
 def _message_name(name: str) -> str:

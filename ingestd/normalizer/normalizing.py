@@ -7,25 +7,24 @@ is believed: its type, its size, its place in the spool by its own hash.
 """
 
 import asyncio
-import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from ingestd import sniff
 from ingestd.domain.document import Document, InvalidDocument, ReceiptImage, display_name
 from ingestd.domain.errors import StorageExhausted
 from ingestd.interfaces import Limits, Refusal, Unpacked
 from ingestd.normalizer import reasons, remarks
+from ingestd.normalizer.asking import Offload, stretch
 from ingestd.normalizer.exchange import (
     CompareRequest,
     Finding,
     Input,
     Listing,
     MalformedAnswer,
-    Member,
     OutputFull,
     Prepared,
     PrepareRequest,
@@ -56,19 +55,6 @@ MOST_UNPACKED_BYTES = 400 * MEGABYTE
 MOST_RATIO = 100
 MOST_DEPTH = 3
 _THUMBNAIL_BYTES = 200_000
-
-
-class Offload(Protocol):
-    """Runs `work.work` in a limited process."""
-
-    async def run(
-        self,
-        request: Mapping[str, object],
-        inputs: Sequence[Path],
-        outputs: Sequence[Path | int] = (),
-    ) -> Mapping[str, object]:
-        """Raises WorkerLost when the process was ended by its limits or ended itself."""
-        ...
 
 
 class PreparingNormalizer:
@@ -138,7 +124,7 @@ class PreparingNormalizer:
     def _spool_members(self, listing: Listing, members: BinaryIO, path: str) -> Unpacked:
         documents = []
         for member in listing.members:
-            spooled = self._spool.write(io.BufferedReader(_Part(members.fileno(), member)))
+            spooled = self._spool.write(stretch(members.fileno(), member.offset, member.size))
             if spooled.size != member.size:
                 raise MalformedAnswer("the members are not where it says")
             name = _member_path(member.name)
@@ -286,25 +272,6 @@ def _waiting_for_room(spool: Spool) -> Iterator[None]:
         yield
     except OutputFull:
         raise StorageExhausted(f"no room left in {spool.directory} for what is made there") from None
-
-
-class _Part(io.RawIOBase):
-    """The bytes of one member, as a stream."""
-
-    def __init__(self, descriptor: int, member: Member) -> None:
-        self._descriptor = descriptor
-        self._position = member.offset
-        self._end = member.offset + member.size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "io.WriteableBuffer") -> int:  # type: ignore[name-defined] # typeshed's own name
-        view = memoryview(buffer).cast("B")
-        piece = os.pread(self._descriptor, min(len(view), self._end - self._position), self._position)
-        view[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)
 
 
 def _member_path(name: str) -> str:
