@@ -59,18 +59,19 @@ Host {host}
 Port {port}
 User {user}
 Pass {password}
-TLSType IMAPS
+SSLType IMAPS
 CertificateFile {ca_file}
 
 MaildirStore near
 Inbox {directory}/near
 SubFolders Verbatim
-Path {directory}/near-
+Path {directory}/
 
 Channel all
-Far :far:
-Near :near:
+Far :far:INBOX
+Near :near:INBOX
 Sync Pull
+SyncState *
 Create Near
 """
 
@@ -150,7 +151,7 @@ def _mbsync(dovecot: Dovecot, work: Path) -> float:
             directory=directory,
         )
     )
-    return _timed(["mbsync", "--quiet", "--config", configuration, "all:INBOX"])
+    return _timed(["mbsync", "--quiet", "--config", configuration, "all"])
 
 
 def _ingestd(
