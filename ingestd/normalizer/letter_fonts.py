@@ -6,6 +6,7 @@ threads. Fonts that a mail brings are not used: they would have to be written to
 
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ingestd.normalizer.letter_engine import FontConfiguration, ffi, fontconfig, gobject, pangoft2
@@ -37,7 +38,7 @@ def directories() -> tuple[str, ...]:
     folders = set()
     for number in range(found.nfont):
         if fontconfig.FcPatternGetString(found.fonts[number], b"file", 0, path) == 0:  # FcResultMatch
-            folders.add(os.path.dirname(os.path.realpath(os.fsdecode(ffi.string(path[0])))))  # noqa: PTH120
+            folders.add(str(Path(os.fsdecode(ffi.string(path[0]))).resolve().parent))
     return tuple(sorted(folders))
 
 

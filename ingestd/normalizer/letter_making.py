@@ -153,10 +153,10 @@ def no_letters(message: Document) -> InvalidDocument:
     """This installation makes no PDFs of mails."""
     return InvalidDocument(
         reason="This mail has nothing attached, and its text can't be made into a PDF here, because "
-        "WeasyPrint isn't installed.",
+        "WeasyPrint, or the Pango and the fonts that it works with, isn't installed.",
         fix="Attach the receipt to the mail, or print the mail to a PDF and attach that; or ask whoever "
-        'looks after ingestd to install it (pip install "ingestd[html]", and Pango), and to try the receipt '
-        "again.",
+        'looks after ingestd to install them (pip install "ingestd[html]", Pango, a font), and to try the '
+        "receipt again.",
         filename=message.filename,
     )
 

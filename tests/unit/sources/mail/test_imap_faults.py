@@ -39,8 +39,9 @@ async def nothing_left() -> AsyncIterator[None]:
     gc.collect()
     loop = asyncio.get_running_loop()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+    # asyncio has no public way to ask for what it still waits for.
     assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]
-    selector = loop._selector  # type: ignore[attr-defined]
+    selector = loop._selector  # type: ignore[attr-defined]  # the same
     assert len(selector.get_map()) == 1, "only the loop's own wake-up pipe is left"
 
 

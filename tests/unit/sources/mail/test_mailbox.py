@@ -345,7 +345,7 @@ async def test_what_is_given_back_is_handed_over_again(
         else:
             await take(source, arrival)
 
-    office._take = sometimes  # type: ignore[method-assign]
+    office._take = sometimes  # type: ignore[method-assign]  # the taker of this test
     await office.run(office.source())
     office.judge(raws)
     assert len(office.arrivals) == 5
