@@ -5,6 +5,7 @@ configuration says now.
 
 import asyncio
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,6 @@ from ingestd.assembly import new_offload
 from ingestd.cli.deciding import actor
 from ingestd.cli.rendering import local_moment
 from ingestd.cli.session import both_sides
-from ingestd.clock import process_clock
 from ingestd.destinations.concur import ConcurImageV1
 from ingestd.domain.document import MICROSECONDS, Document, Instant, OriginKind
 from ingestd.domain.errors import ConfigurationError, IngestdError
@@ -30,7 +30,10 @@ from ingestd.sources.mail.fetching import Fetched, Fetcher
 from ingestd.sources.mail.imap import Outline
 from ingestd.sources.mail.judging import Doorkeeper
 from ingestd.spool import Spool
-from ingestd.storage import open_spool
+from ingestd.storage import ledger_clock, open_spool
+
+_BLANK_LINE = re.compile(rb"(?:\A|\n)\r?\n")
+"""Behind the header (RFC 5322 section 2.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ async def _replay(settings: Settings, message: str, offload: Offload, *, again: 
         document = await asyncio.to_thread(_from_spool, spool, mailed, mail, settings)
         again_made = _Again(settings, mailbox, spool, offload, book)
         new = await again_made.arrival(mail, document, again=again)
-        accepted = await ledger.accept(new, now=process_clock()())
+        accepted = await ledger.accept(new, now=ledger_clock(settings)())
     receipts = [(receipt, receipt.id in accepted.repeats) for receipt in accepted.receipts]
     return Replayed(receipts=receipts, ignored=new.ignored)
 
@@ -93,7 +96,10 @@ class _Again:
         outline = Outline(uid=mail.place.uid, size=message.size, flags=frozenset(), sender="")
         understood = await self._fetcher.understand(Fetched(outline, mail.place, "", message, None))
         made = understood.arrival(
-            source=self._mailbox, clock=process_clock(), on_commit=_nobody_waits, give_back=_gives_back
+            source=self._mailbox,
+            clock=ledger_clock(self._settings),
+            on_commit=_nobody_waits,
+            give_back=_gives_back,
         )
         documents, containers, refused = await self._unpacked(made)
         receipts = self._merging().receipts(made, documents)
@@ -158,16 +164,34 @@ async def _found(book: SqlMailBook, message: str) -> tuple[Mailed, MessageOrigin
 
 
 def _from_spool(spool: Spool, mailed: Mailed, mail: MessageOrigin, settings: Settings) -> Document:
-    """Written once more, so that no upkeep takes it for old. Raises IngestdError when it is gone."""
+    """Written once more, so that no upkeep takes it for old. Raises IngestdError when it is not all there."""
     if not spool.path(mail.raw_sha256).exists():
         raise IngestdError(_gone(mailed, settings))
-    spooled = spool.write(io.BytesIO(spool.read(mail.raw_sha256)))
+    raw = spool.read(mail.raw_sha256)
+    if not mailed.receipts and is_mere_header(raw):
+        raise IngestdError(_never_whole(mailed))
+    spooled = spool.write(io.BytesIO(raw))
     return Document(
         path=spooled.path,
         filename="message.eml",
         size=spooled.size,
         sha256=spooled.sha256,
         declared_type=MESSAGE_TYPE,
+    )
+
+
+def is_mere_header(raw: bytes) -> bool:
+    """What is fetched of a message beyond `max_size`; nothing can come of it."""
+    blank = _BLANK_LINE.search(raw)
+    return blank is None or not raw[blank.end() :].strip()
+
+
+def _never_whole(mailed: Mailed) -> str:
+    told = " ".join(refusal.reason for refusal in mailed.ignored[:1])
+    return (
+        f"of {mailed.origin.path!r} only the header is in the spool, so there is nothing to replay. When it "
+        f"came: {told or 'nothing was said.'} If it was too large, raise max_size of the mailbox "
+        f"{mailed.origin.source!r} and copy the message into it again"
     )
 
 

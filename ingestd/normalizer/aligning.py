@@ -22,6 +22,7 @@ _FEATURES: Final = 1_200
 _FEATURES_BEYOND: Final = 400
 _SURE_MATCHES: Final = 40
 _BEYOND: Final = 5
+_FEWEST_FOR_PLANE: Final = 4
 _MAX_SHEAR: Final = 2.2
 _SCALES: Final = (0.2, 5.0)
 
@@ -95,6 +96,22 @@ def find_plan(first: Features, second: Features, *, shape: tuple[int, int]) -> P
     off = cv2.perspectiveTransform(source[~on_paper][None].astype(np.float64), matrix)[0]
     agreeing = np.linalg.norm(off - target[~on_paper], axis=1) < 2 * reach
     return Plan(matrix, beyond=int(agreeing.sum()) >= _BEYOND)
+
+
+def common_points(first: Features, second: Features, *, shape: tuple[int, ...]) -> int:
+    """How many points lie in both pictures in one and the same plane. `shape` is the first picture's."""
+    if min(len(first.points), len(second.points)) < 2:
+        return 0
+    pairs = _matches(first.descriptors, second.descriptors)
+    if len(pairs) < _FEWEST_FOR_PLANE:
+        return 0
+    source, target = first.points[pairs[:, 0]], second.points[pairs[:, 1]]
+    cv2.setRNGSeed(1)
+    estimate, inliers = cv2.findHomography(
+        source, target, cv2.USAC_MAGSAC, 0.006 * max(shape), maxIters=4_000, confidence=0.999
+    )
+    matrix = cast("Matrix | None", estimate)  # None without a model, whatever the stubs say
+    return 0 if matrix is None else int(inliers.sum())
 
 
 OFF, EDGE, ON = 0, 1, 2

@@ -13,7 +13,7 @@ class Offload(Protocol):
     async def run(
         self,
         request: Mapping[str, object],
-        inputs: Sequence[Path],
+        inputs: Sequence[Path | int],
         outputs: Sequence[Path | int] = (),
     ) -> Mapping[str, object]:
         """Raises WorkerLost when the process was ended by its limits or ended itself."""

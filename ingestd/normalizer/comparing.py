@@ -25,7 +25,7 @@ from ingestd.normalizer.paper import Plane, plane_of
 
 MAX_PAGES: Final = 10
 """Longer documents are compared by their bytes alone."""
-_LONG_SIDE: Final = 2_400
+LONG_SIDE: Final = 2_400
 
 _FORMATS: Final = {sniff.JPEG: "JPEG", sniff.PNG: "PNG"}
 
@@ -42,14 +42,14 @@ def same(first: tuple[str, bytes], second: tuple[str, bytes], *, max_pixels: int
     if first[1] == second[1]:
         return True
     try:
-        pages = _page_count(first)
-        if pages > MAX_PAGES or pages != _page_count(second):
+        pages = page_count(first)
+        if pages > MAX_PAGES or pages != page_count(second):
             return False
         return all(
             _same(_Page.of(first, index, max_pixels), _Page.of(second, index, max_pixels))
             for index in range(pages)
         )
-    except _DAMAGE:
+    except DAMAGE:
         return False
     except Found as found:
         if found.finding.problem is Problem.TOO_MANY_PIXELS:
@@ -57,7 +57,7 @@ def same(first: tuple[str, bytes], second: tuple[str, bytes], *, max_pixels: int
         return False
 
 
-_DAMAGE: Final = (
+DAMAGE: Final = (
     OSError,
     SyntaxError,
     ValueError,
@@ -100,9 +100,9 @@ class _Page:
     @classmethod
     def of(cls, image: tuple[str, bytes], index: int, max_pixels: int) -> "_Page":
         def plane(long_side: int) -> Plane:
-            return _plane(image, index, long_side, max_pixels)
+            return page_plane(image, index, long_side, max_pixels)
 
-        return cls(plane(GLANCE_SIDE), lambda: plane(_LONG_SIDE))
+        return cls(plane(GLANCE_SIDE), lambda: plane(LONG_SIDE))
 
 
 def _same(first: _Page, second: _Page) -> bool:
@@ -122,12 +122,14 @@ def _same(first: _Page, second: _Page) -> bool:
     return difference is not None and difference <= MAX_DIFFERENCE
 
 
-def _page_count(image: tuple[str, bytes]) -> int:
+def page_count(image: tuple[str, bytes]) -> int:
+    """Raises Found."""
     mime_type, data = image
     return rendering.page_count(data) if mime_type == sniff.PDF else 1
 
 
-def _plane(image: tuple[str, bytes], index: int, long_side: int, max_pixels: int) -> Plane:
+def page_plane(image: tuple[str, bytes], index: int, long_side: int, max_pixels: int) -> Plane:
+    """The page in grey, its longer side at most `long_side` pixels. Raises Found, and one of DAMAGE."""
     mime_type, data = image
     if mime_type == sniff.PDF:
         picture = rendering.render_page(data, index, long_side=long_side, max_pixels=max_pixels)

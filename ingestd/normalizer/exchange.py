@@ -14,6 +14,7 @@ from ingestd.domain.document import display_name
 from ingestd.domain.likeness import FINGERPRINT_DIGITS
 
 Level = Literal["light", "full"]
+Recognition = Literal["same", "other", "unclear"]
 NAMES = 20
 """At most so many names in one answer."""
 
@@ -84,6 +85,22 @@ class CompareRequest:
 
     def write(self) -> dict[str, object]:
         return {"task": "compare", **asdict(self)}
+
+    @classmethod
+    def read(cls, request: Mapping[str, Any]) -> Self:
+        first, second = request["images"]
+        return cls(images=(Input(**first), Input(**second)), max_pixels=request["max_pixels"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecogniseRequest:
+    """Does the second image, which a target gave back, show the first, which was sent?"""
+
+    images: tuple[Input, Input]
+    max_pixels: int
+
+    def write(self) -> dict[str, object]:
+        return {"task": "recognise", **asdict(self)}
 
     @classmethod
     def read(cls, request: Mapping[str, Any]) -> Self:
@@ -228,6 +245,13 @@ class Compared:
     same: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognised:
+    """What became of an image in a target: `other` and `same` are sure, `unclear` is neither."""
+
+    verdict: Recognition
+
+
 class OutputFull(Exception):
     """An output can't be written because its disk is full. No OSError: those stand for damage."""
 
@@ -239,7 +263,9 @@ class MalformedAnswer(ValueError):
 # --- answers, written --------------------------------------------------------------------------------------
 
 
-def write_answer(answer: Prepared | Finding | Listing | Compared | NoRoom) -> dict[str, object]:
+def write_answer(
+    answer: Prepared | Finding | Listing | Compared | Recognised | NoRoom,
+) -> dict[str, object]:
     """As JSON-ready values."""
     return {"answer": type(answer).__name__, **asdict(answer)}
 
@@ -297,6 +323,24 @@ def read_compared(answer: Mapping[str, object]) -> Compared:
     raise _malformed(answer)
 
 
+def read_recognised(answer: Mapping[str, object]) -> Recognition:
+    match answer:
+        case {"answer": "Recognised", "verdict": "same" | "other" | "unclear" as verdict}:
+            return verdict
+        case {"answer": "Finding"}:
+            _finding(answer)
+            return "unclear"
+    raise _malformed(answer)
+
+
+def numbers_in(values: Mapping[object, object]) -> Mapping[str, int]:
+    """Raises MalformedAnswer for what are no numbers with names."""
+    numbers = {k: v for k, v in values.items() if isinstance(k, str) and isinstance(v, int)}
+    if len(numbers) != len(values) or not all(-(1 << 63) <= v < 1 << 63 for v in numbers.values()):
+        raise _malformed(values)
+    return numbers
+
+
 _NOTES = 1000
 _PROBLEMS: Mapping[str, Problem] = {str(problem): problem for problem in Problem}
 
@@ -314,7 +358,7 @@ def _finding(answer: Mapping[str, object]) -> Finding:
         } if name in _PROBLEMS and 0 <= document < 1 << 16:
             return Finding(
                 problem=_PROBLEMS[name],
-                numbers=_numbers(numbers),
+                numbers=numbers_in(numbers),
                 document=document,
                 names=_names(names[:NAMES]),
             )
@@ -326,7 +370,7 @@ def _noted(value: object, words: type[Step] | type[Caution]) -> Noted:
         case {"what": str(what), "numbers": dict(numbers), "document": int() | None as document} if (
             what in words.__members__.values()
         ):
-            return Noted(what=words(what), numbers=_numbers(numbers), document=document)
+            return Noted(what=words(what), numbers=numbers_in(numbers), document=document)
     raise _malformed(value)
 
 
@@ -335,13 +379,6 @@ def _member(value: object) -> Member:
         case {"name": str(name), "offset": int(offset), "size": int(size)} if offset >= 0 and size >= 0:
             return Member(name=name[:1000], offset=offset, size=size)
     raise _malformed(value)
-
-
-def _numbers(values: Mapping[object, object]) -> Mapping[str, int]:
-    numbers = {k: v for k, v in values.items() if isinstance(k, str) and isinstance(v, int)}
-    if len(numbers) != len(values) or not all(-(1 << 63) <= v < 1 << 63 for v in numbers.values()):
-        raise _malformed(values)
-    return numbers
 
 
 def _names(values: Sequence[object]) -> tuple[str, ...]:

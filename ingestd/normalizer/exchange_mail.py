@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from ingestd.domain.document import display_name
 from ingestd.domain.mail import Letter, Signature
-from ingestd.normalizer.exchange import MalformedAnswer, OutputFull
+from ingestd.normalizer.exchange import MalformedAnswer, OutputFull, numbers_in
 
 # --- requests ----------------------------------------------------------------------------------------------
 
@@ -83,6 +83,7 @@ class Excuse(StrEnum):
     TRACKER = "tracker"
     LOGO = "logo"
     REPEATED = "repeated"
+    ILLUSTRATION = "illustration"  # shown within a text that is the receipt
     SIGNATURE = "signature"
     CALENDAR = "calendar"
     CONTACT = "contact"
@@ -174,7 +175,7 @@ MOST_ADDRESSES = 1_000
 MOST_REFERENCES = 20
 MOST_RESULTS = 20
 MOST_SIGNATURES = 10
-MOST_LEFT_OUT = 400
+MOST_LEFT_OUT = 1_000
 LONGEST_NAME = 1_000
 
 
@@ -184,7 +185,7 @@ def read_opened(answer: Mapping[str, object], *, asked: OpenRequest) -> Opened |
         case {"answer": "NoRoom"}:
             raise OutputFull
         case {"answer": "Unopened", "obstacle": str(name), "numbers": dict(numbers)}:
-            return Unopened(obstacle=_word(Obstacle, name), numbers=_numbers(numbers))
+            return Unopened(obstacle=_word(Obstacle, name), numbers=numbers_in(numbers))
         case {
             "answer": "Opened",
             "letter": dict(letter),
@@ -316,13 +317,6 @@ def _word(words: type[_Words], name: str) -> _Words:
         return words(name)
     except ValueError:
         raise _malformed(name) from None
-
-
-def _numbers(values: Mapping[object, object]) -> Mapping[str, int]:
-    numbers = {k: v for k, v in values.items() if isinstance(k, str) and isinstance(v, int)}
-    if len(numbers) != len(values) or not all(-(1 << 63) <= v < 1 << 63 for v in numbers.values()):
-        raise _malformed(values)
-    return numbers
 
 
 def _malformed(answer: object) -> MalformedAnswer:

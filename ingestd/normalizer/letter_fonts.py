@@ -5,6 +5,7 @@ threads. Fonts that a mail brings are not used: they would have to be written to
 """
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,24 @@ class Fonts(FontConfiguration):  # type: ignore[misc] # weasyprint ships no type
         """A font that the mail brings: passed over."""
 
 
-def directories() -> tuple[str, ...]:
-    """Where the font files are. Raises NoFonts."""
+def readable() -> tuple[str, ...]:
+    """The directories of the fonts. Raises NoFonts.
+
+    Of a font that is linked from elsewhere the file alone: who knows what lies beside it.
+    """
+    places = set()
+    for file in _files():
+        real = file.resolve()
+        places.add(str(file.parent if real == file else real))
+    return tuple(sorted(places))
+
+
+def _files() -> Iterator[Path]:
     found = fontconfig.FcConfigGetFonts(_configuration(), fontconfig.FcSetSystem)
     path = ffi.new("FcChar8 **")
-    folders = set()
     for number in range(found.nfont):
         if fontconfig.FcPatternGetString(found.fonts[number], b"file", 0, path) == 0:  # FcResultMatch
-            folders.add(str(Path(os.fsdecode(ffi.string(path[0]))).resolve().parent))
-    return tuple(sorted(folders))
+            yield Path(os.fsdecode(ffi.string(path[0])))
 
 
 @cache

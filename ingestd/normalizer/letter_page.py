@@ -25,6 +25,8 @@ _DROPPED = frozenset(
 )
 _ATTRIBUTES_DROPPED = frozenset({"href", "ping", "srcset", "action", "formaction", "poster", "rel", "target"})
 _REMOTE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
+_TALLEST_MM = HEIGHT_MM - 2 * MARGIN_MM - 12
+"""Of a picture: a taller one, a till receipt say, would be cut off at the end of the page."""
 _TRACKER_SIDE = 3
 _MOST_SPANNED = 1000
 """Columns, as browsers have it (HTML Standard section 4.9.11)."""
@@ -54,6 +56,8 @@ body {{ margin: 0; }}
 }}
 pre {{ white-space: pre-wrap; }}
 img:not([width]) {{ max-width: 100%; height: auto; }}
+img {{ max-height: {tallest}px !important; }}
+img:not([height]) {{ object-fit: contain !important; object-position: left top !important; }}
 .{own}-head, .{own}-head * {{
   display: block !important; visibility: visible !important; opacity: 1 !important;
   position: static !important; float: none !important; transform: none !important; clip: auto !important;
@@ -84,6 +88,7 @@ def styles(factor: float) -> str:
         width=_pixels(WIDTH_MM * factor),
         height=_pixels(HEIGHT_MM * factor),
         margin=_pixels(MARGIN_MM * factor),
+        tallest=_pixels(_TALLEST_MM * factor),
         small=round(12 * factor, 3),
         words=round(14 * factor, 3),
         thin=round(factor, 3),
@@ -163,6 +168,9 @@ def _clean_attributes(element: Element) -> None:
             del element.attrib[attribute]
     if _OWN in element.get("class", ""):
         del element.attrib["class"]
+    height = _LENGTH.match(element.get("height", ""))
+    if element.tag == "img" and height and int(height[1]) > _pixels(_TALLEST_MM):
+        del element.attrib["height"]  # made to fit the page, it keeps its proportions
     for span in ("colspan", "rowspan", "span"):
         length = _LENGTH.match(element.get(span, ""))
         if length and int(length[1]) > _MOST_SPANNED:

@@ -61,8 +61,8 @@ def prove() -> None:
 
 
 def readable() -> tuple[str, ...]:
-    """The directories of fonts, whose files workers open when a letter needs them."""
-    return letter_fonts.directories()
+    """The fonts, which workers open when a letter needs them."""
+    return letter_fonts.readable()
 
 
 def _made(message: MessageText, asked: LetterRequest) -> Letter:

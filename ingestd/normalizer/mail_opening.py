@@ -28,13 +28,10 @@ from ingestd.normalizer.exchange_mail import (
     read_opened,
     read_verified,
 )
+from ingestd.normalizer.mail_bounds import MOST_LEAF_BYTES, MOST_LEAVES, MOST_MESSAGE_BYTES
 from ingestd.offload.errors import WorkerLost
-from ingestd.settings import MEGABYTE
 from ingestd.spool import Spool
 
-MOST_MESSAGE_BYTES = 60 * MEGABYTE
-MOST_LEAVES = 50
-MOST_LEAF_BYTES = 100 * MEGABYTE
 _LONGEST_RECORD = 16_000
 """Bytes of a TXT record; a longer one is no key, and would not fit a request ten times."""
 

@@ -1,14 +1,12 @@
 """Which parts of a message may be receipts: told by their bytes, whatever they are declared as.
 
-Nothing vanishes: each part is a leaf, the text, or left out with an excuse. Only when nothing in the message
-was meant as a receipt is its text one.
+Nothing vanishes: each part is a leaf, the text, or left out with an excuse. The text is a receipt only when
+nothing else in the message was meant as one, or when it names a total and all the rest are pictures in it.
 """
 
 import hashlib
-import html
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from ingestd import sniff
 from ingestd.domain.document import display_name
@@ -22,31 +20,24 @@ from ingestd.normalizer.exchange_mail import (
     OpenRequest,
     Unopenable,
 )
+from ingestd.normalizer.message_excuses import excuse_of_file, excuse_of_part
 from ingestd.normalizer.message_headers import text_of
+from ingestd.normalizer.message_illustrated import is_illustrated, referenced_in
 from ingestd.normalizer.message_letter import automatic, is_auto_reply, letter_of
-from ingestd.normalizer.message_parts import Bounds, Part, read_message
+from ingestd.normalizer.message_parts import MOST_DEPTH, Bounds, Part, read_message
 from ingestd.normalizer.message_pictures import is_small, is_tiny
-from ingestd.normalizer.message_text import Body, body_of, text_in
+from ingestd.normalizer.message_text import SHOWN_TYPES, Body, body_of, seen_in
 from ingestd.normalizer.message_tnef import DamagedTnef, tnef_files
+from ingestd.normalizer.message_uuencode import uu_files, without_uu_files
 
 _NOT_HERE = frozenset(
     {Excuse.WEB_PAGE, Excuse.SIGNED, Excuse.ENCRYPTED, Excuse.DAMAGED_TNEF, Excuse.ELSEWHERE}
 )
 """Somebody meant to send something that can't be had: then the words around it are no receipt."""
-_CID = re.compile(r"cid:([^\"'\s)>]{1,500})", re.IGNORECASE)
-_DETACHED_SIGNATURES = frozenset(
-    {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
-    | {"application/pgp-keys"}  # Thunderbird puts the key beside it
-)
-_SMIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
-_REPORTS = frozenset(
-    {"message/delivery-status", "message/disposition-notification", "message/global-delivery-status"}
-    | {"message/feedback-report", "text/rfc822-headers", "message/global-headers"}
-)
+_PGP_MESSAGE = "-----BEGIN PGP MESSAGE-----"  # RFC 9580 section 6.2
 _MESSAGES = frozenset({MESSAGE_TYPE, "message/global", "message/news"})
-_TNEF = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
-# Exchange turns text that stands behind an attachment into a file of this name.
-_TEXT_AS_FILE = re.compile(r"att\d{5}\.(?:txt|htm|html)", re.IGNORECASE)
+_TNEF_BYTES = "application/vnd.ms-tnef"
+_TNEF = frozenset({"application/ms-tnef", _TNEF_BYTES})
 _EXTENSIONS = {
     sniff.PDF: ".pdf",
     sniff.JPEG: ".jpg",
@@ -64,23 +55,40 @@ def open_message(raw: bytes, write: Callable[[bytes], None], asked: OpenRequest)
     """Hands the bytes of the leaves to `write`, in order. Raises Unopenable, and what `write` raises."""
     root = read_message(raw)
     letter = letter_of(root.header)
-    opening = _Opening(write, asked, root.bounds)
+    opening = _Opening(asked, root.bounds)
     opening.take_message(root, outermost=True)
     return Opened(
         letter=letter,
         automatic=automatic(root.header, letter),
-        leaves=tuple(opening.leaves),
+        leaves=tuple(_written(opening.leaves, write)),
         left_out=tuple(opening.left_out),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """`shown`: its Content-ID, if it is a picture that stands within the text and not a file."""
+
+    leaf: FoundLeaf
+    content: bytes
+    shown: str | None = None
+
+
+def _written(candidates: Iterable[_Candidate], write: Callable[[bytes], None]) -> Iterator[FoundLeaf]:
+    """One behind the other."""
+    offset = 0
+    for one in candidates:
+        write(one.content)
+        yield replace(one.leaf, offset=offset)
+        offset += one.leaf.size
+
+
 @dataclass(slots=True)
 class _Opening:
-    write: Callable[[bytes], None]
     asked: OpenRequest
     bounds: Bounds
-    written_bytes: int = 0
-    leaves: list[FoundLeaf] = field(default_factory=list)
+    leaf_bytes: int = 0
+    leaves: list[_Candidate] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     seen: set[bytes] = field(default_factory=set)
 
@@ -93,12 +101,28 @@ class _Opening:
         body = body_of(message)
         leaves, left_out = len(self.leaves), len(self.left_out)
         self._take_parts(message, body)
-        if len(self.leaves) > leaves or any(one.excuse in _NOT_HERE for one in self.left_out[left_out:]):
+        if any(one.excuse in _NOT_HERE for one in self.left_out[left_out:]):
             return
+        if len(self.leaves) > leaves:
+            if not is_illustrated(message, body, {one.shown for one in self.leaves[leaves:]}):
+                return
+            self._take_back(leaves)
+        self._take_text(message, body, name, outermost=outermost)
+
+    def _take_back(self, first: int) -> None:
+        """Pictures that the text shows, from this one on."""
+        for one in self.leaves[first:]:
+            self._leave_out(one.leaf.name, Excuse.ILLUSTRATION)
+            self.leaf_bytes -= one.leaf.size
+        del self.leaves[first:]
+
+    def _take_text(self, message: Part, body: Body, name: str, *, outermost: bool) -> None:
         if not body.is_visible:
             self._leave_out(name, Excuse.NO_TEXT)
         elif is_auto_reply(message.header):
             self._leave_out(name, Excuse.AUTO_REPLY)
+        elif any(_PGP_MESSAGE in seen_in(part) for part in body.shown):
+            self._leave_out(name, Excuse.ENCRYPTED)
         elif outermost:
             self._add(
                 FoundLeaf(
@@ -108,18 +132,21 @@ class _Opening:
                     size=0,
                     text=True,
                     whole=True,
-                )
+                ),
+                b"",
             )
         else:
             self._add_bytes(name, MESSAGE_TYPE, message.data, text=True)
 
     def _take_parts(self, message: Part, body: Body) -> None:
         texts = {id(part) for part in body.all}
-        referenced = _referenced(body)
+        referenced = referenced_in(body)
         for part, around in _parts(message):
             if part.mime_type == "multipart/encrypted":
                 self._leave_out(self._name(part), Excuse.ENCRYPTED)
-            elif id(part) not in texts and not _is_frame(part):
+            elif id(part) in texts:
+                self._take_uu_files(part)
+            elif not _is_frame(part):
                 self._take(part, around, referenced)
 
     def _take(self, part: Part, around: str, referenced: frozenset[str]) -> None:
@@ -131,11 +158,13 @@ class _Opening:
             self._take_picture(part, content, found, inline=inline, within_text=is_shown)
         elif found in (sniff.PDF, sniff.ZIP):
             self._add_part(part, content, found, inline=part.disposition == "inline")
-        elif found == "application/vnd.ms-tnef" or part.mime_type in _TNEF:
-            self._take_tnef(part, content)
+        elif found == _TNEF_BYTES or part.mime_type in _TNEF:
+            self._take_tnef(self._name(part), content, part.depth)
         elif _is_message(part, found):
             self._take_nested(part, content)
-        elif (excuse := _excuse(part, found)) is not None:
+        elif found == "text/plain" and not without_uu_files(content).strip():
+            self._take_uu_files(part)
+        elif (excuse := excuse_of_part(part, found)) is not None:
             self._leave_out(self._name(part, found), excuse)
         elif not _is_mere_text(part, around):
             self._add_part(part, content, found)
@@ -154,31 +183,47 @@ class _Opening:
             excuse = Excuse.REPEATED
         self.seen.add(digest)
         if excuse is None:
-            self._add_part(part, content, found, inline=inline)
+            shown = part.content_id if inline and found in SHOWN_TYPES else None
+            self._add_part(part, content, found, inline=inline, shown=shown)
         else:
             self._leave_out(self._name(part, found), excuse)
 
-    def _take_tnef(self, part: Part, content: bytes) -> None:
-        """Its files are meant as attachments, whatever they are. A damaged one is left out as a whole."""
+    def _take_tnef(self, name: str, content: bytes, depth: int) -> None:
+        """A damaged one is left out as a whole."""
         try:
             files = tnef_files(content)
         except DamagedTnef:
-            self._leave_out(self._name(part), Excuse.DAMAGED_TNEF)
+            self._leave_out(name, Excuse.DAMAGED_TNEF)
             return
         if not files:
-            self._leave_out(self._name(part), Excuse.FORMATTING)
+            self._leave_out(name, Excuse.FORMATTING)
         for file in files:
-            self.bounds.count_part()
-            self.bounds.count_bytes(len(file.content))
-            found = _sniffed(file.content)
-            name = file.name or f"attachment {self._number}{_EXTENSIONS.get(found, '')}"
-            if found.startswith("image/") and is_tiny(file.content, found):
-                self._leave_out(name, Excuse.TRACKER)
-            elif found == MESSAGE_TYPE:
-                nested = read_message(file.content, self.bounds, part.depth + 1)
-                self.take_message(nested, outermost=False, fallback=name)
-            else:
-                self._add_bytes(name, found, file.content)
+            self._take_file(file.name, file.content, depth + 1)
+
+    def _take_uu_files(self, part: Part) -> None:
+        if part.mime_type != "text/html":
+            for file in uu_files(part.content):
+                self._take_file(file.name, file.content, part.depth + 1)
+
+    def _take_file(self, name: str, content: bytes, depth: int) -> None:
+        """One that stands within a part. It is meant as an attachment; only its name and bytes tell more."""
+        if depth > MOST_DEPTH:
+            raise Unopenable(Obstacle.NESTED_TOO_DEEP, limit=MOST_DEPTH)
+        self.bounds.count_part()
+        self.bounds.count_bytes(len(content))
+        found = _sniffed(content)
+        name = name or self._number_as_name(found)
+        if found.startswith("image/") and is_tiny(content, found):
+            self._leave_out(name, Excuse.TRACKER)
+        elif found == _TNEF_BYTES:
+            self._take_tnef(name, content, depth)
+        elif found == MESSAGE_TYPE:
+            nested = read_message(content, self.bounds, depth + 1)
+            self.take_message(nested, outermost=False, fallback=name)
+        elif not _is_receipt_type(found) and (excuse := excuse_of_file(name, found)):
+            self._leave_out(name, excuse)
+        else:
+            self._add_bytes(name, found, content)
 
     def _take_nested(self, part: Part, content: bytes) -> None:
         nested = read_message(content, self.bounds, part.depth + 1)
@@ -189,40 +234,47 @@ class _Opening:
 
     # --- what comes of it
 
-    @property
-    def _number(self) -> int:
-        return len(self.leaves) + len(self.left_out) + 1
-
     def _name(self, part: Part, found: str = "") -> str:
-        return part.name or f"attachment {self._number}{_EXTENSIONS.get(found, '')}"
+        return part.name or self._number_as_name(found)
+
+    def _number_as_name(self, found: str) -> str:
+        return f"attachment {len(self.leaves) + len(self.left_out) + 1}{_EXTENSIONS.get(found, '')}"
 
     def _leave_out(self, name: str, excuse: Excuse) -> None:
         self.left_out.append(LeftOut(name=display_name(name), excuse=excuse))
 
-    def _add_part(self, part: Part, content: bytes, found: str, *, inline: bool = False) -> None:
-        self._add_bytes(self._name(part, found), part.mime_type, content, inline=inline)
+    def _add_part(
+        self, part: Part, content: bytes, found: str, *, inline: bool = False, shown: str | None = None
+    ) -> None:
+        self._add_bytes(self._name(part, found), part.mime_type, content, inline=inline, shown=shown)
 
     def _add_bytes(
-        self, name: str, declared_type: str, content: bytes, *, inline: bool = False, text: bool = False
+        self,
+        name: str,
+        declared_type: str,
+        content: bytes,
+        *,
+        inline: bool = False,
+        text: bool = False,
+        shown: str | None = None,
     ) -> None:
         leaf = FoundLeaf(
             name=display_name(name),
             declared_type=declared_type[:100],
-            offset=self.written_bytes,
+            offset=0,
             size=len(content),
             inline=inline,
             text=text,
         )
-        self._add(leaf)
-        if self.written_bytes + len(content) > self.asked.max_bytes:
-            raise Unopenable(Obstacle.TOO_LARGE, limit=self.asked.max_bytes)
-        self.write(content)
-        self.written_bytes += len(content)
+        self._add(leaf, content, shown)
 
-    def _add(self, leaf: FoundLeaf) -> None:
+    def _add(self, leaf: FoundLeaf, content: bytes, shown: str | None = None) -> None:
         if len(self.leaves) >= self.asked.max_leaves:
             raise Unopenable(Obstacle.TOO_MANY_LEAVES, limit=self.asked.max_leaves)
-        self.leaves.append(leaf)
+        self.leaf_bytes += leaf.size
+        if self.leaf_bytes > self.asked.max_bytes:
+            raise Unopenable(Obstacle.TOO_LARGE, limit=self.asked.max_bytes)
+        self.leaves.append(_Candidate(leaf, content, shown))
 
 
 def _parts(part: Part, around: str = "") -> Iterator[tuple[Part, str]]:
@@ -238,21 +290,15 @@ def _is_frame(part: Part) -> bool:
     if not part.mime_type.startswith("multipart/") or part.parts:
         return part.mime_type.startswith("multipart/")
     found = _sniffed(part.content)
-    is_file = found in (sniff.PDF, sniff.ZIP) or found.startswith("image/")
-    return not (is_file or part.name or part.disposition == "attachment")
+    return not (_is_receipt_type(found) or part.name or part.disposition == "attachment")
+
+
+def _is_receipt_type(found: str) -> bool:
+    return found.startswith("image/") or found in (sniff.PDF, sniff.ZIP)
 
 
 def _sniffed(content: bytes) -> str:
     return sniff.sniff(content[: sniff.HEAD_BYTES], content[-sniff.TAIL_BYTES :])
-
-
-def _referenced(body: Body) -> frozenset[str]:
-    """The Content-IDs that the HTML shows."""
-    found: set[str] = set()
-    for part in body.shown:
-        if part.mime_type == "text/html":
-            found.update(html.unescape(one).lower() for one in _CID.findall(text_in(part)))
-    return frozenset(found)
 
 
 def _is_message(part: Part, found: str) -> bool:
@@ -261,34 +307,6 @@ def _is_message(part: Part, found: str) -> bool:
     return found == MESSAGE_TYPE and (
         part.name.lower().endswith(".eml") or not part.mime_type.startswith("text/")
     )
-
-
-def _excuse(part: Part, found: str) -> Excuse | None:
-    """For what is neither a PDF, a picture, an archive nor a message."""
-    name = part.name.lower()
-    if part.mime_type in _DETACHED_SIGNATURES or name.endswith(".p7s") or name == "signature.asc":
-        return Excuse.SIGNATURE
-    if "text/calendar" in (found, part.mime_type) or name.endswith(".ics"):
-        return Excuse.CALENDAR
-    if {"text/vcard", "text/x-vcard", "text/directory"} & {found, part.mime_type} or name.endswith(".vcf"):
-        return Excuse.CONTACT
-    if part.mime_type in _REPORTS:
-        return Excuse.REPORT
-    if part.mime_type in ("message/external-body", "message/partial"):
-        return Excuse.ELSEWHERE
-    if part.mime_type == "application/pgp-encrypted" or name.endswith((".pgp", ".gpg")):
-        return Excuse.ENCRYPTED
-    if found == "application/pkcs7-mime" or part.mime_type in _SMIME:
-        is_signed = found == "application/pkcs7-mime" or part.parameters.get("smime-type") == "signed-data"
-        return Excuse.SIGNED if is_signed else Excuse.ENCRYPTED
-    if part.mime_type in ("application/applefile", "application/mac-binhex40"):
-        return Excuse.FORMATTING
-    if _TEXT_AS_FILE.fullmatch(name):
-        return Excuse.TEXT
-    is_page = found == "text/html" or (part.mime_type == "text/html" and found == "text/plain")
-    if is_page and (part.name or part.disposition == "attachment"):
-        return Excuse.WEB_PAGE
-    return None
 
 
 def _is_mere_text(part: Part, around: str) -> bool:

@@ -12,9 +12,11 @@ from functools import cached_property
 
 from ingestd.normalizer.exchange_mail import Obstacle, Unopenable
 from ingestd.normalizer.message_headers import Header, base64_bytes, main_value, parameters, read_header
+from ingestd.normalizer.message_uuencode import uu_line
 
 MOST_DEPTH = 20
-MOST_PARTS = 200
+MOST_PARTS = 500
+"""Two hundred attachments, as many messages around them, and what mail programs add."""
 MOST_DECODED_BYTES = 100_000_000
 _MOST_NEAR_MISSES = 10_000
 """Lines that begin like a boundary and are none. A mail has a handful; each costs time."""
@@ -202,16 +204,5 @@ def _uudecoded(raw: bytes) -> bytes:
         elif line == b"end":
             break
         else:
-            pieces.append(_uu_line(line))
+            pieces.append(uu_line(line))
     return b"".join(pieces)
-
-
-def _uu_line(line: bytes) -> bytes:
-    """Its first character tells how long it is: what mailers put behind that, or cut off, does not matter."""
-    wanted = ((((line[0] if line else 32) - 32) & 63) + 2) // 3 * 4 + 1
-    for trial in (line, line[:wanted]):
-        try:
-            return binascii.a2b_uu(trial)
-        except binascii.Error:
-            continue
-    return b""

@@ -48,6 +48,10 @@ EXCUSES: Mapping[Excuse, str] = {
         "as a file."
     ),
     Excuse.REPEATED: "The same picture is shown earlier in this message.",
+    Excuse.ILLUSTRATION: (
+        "It is shown within the text, which is taken for the receipt, as it names a total; the PDF that is "
+        "made of the text shows it. If it is a receipt of its own, attach it as a file."
+    ),
     Excuse.SIGNATURE: "It is the digital signature of the message, or a key for it.",
     Excuse.CALENDAR: "It is a calendar entry.",
     Excuse.CONTACT: "It is a contact card.",

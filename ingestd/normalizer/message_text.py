@@ -13,10 +13,13 @@ from ingestd.normalizer.exchange_mail import Obstacle, Unopenable
 from ingestd.normalizer.message_charsets import decoded
 from ingestd.normalizer.message_headers import text_of
 from ingestd.normalizer.message_parts import Part, read_message
+from ingestd.normalizer.message_uuencode import without_uu_files
 
 MOST_TEXT_BYTES = 10_000_000
 MOST_IMAGES = 100
 MOST_IMAGE_BYTES = 50_000_000
+SHOWN_TYPES = frozenset({sniff.JPEG, sniff.PNG, "image/gif", "image/webp", "image/bmp"})
+"""Pictures that the PDF of a text can show."""
 _LONGEST_LINE = 500
 _HEAD = ("From", "To", "Cc", "Date", "Subject")
 _TEXTS = frozenset({"text/plain", "text/html"})
@@ -25,7 +28,6 @@ _META_CHARSET = re.compile(
     rb"<meta\s[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE
 )
 _TAG = re.compile(r"<[^<>]*+>?")
-_ENTITY = re.compile(r"&(?:nbsp|zwnj|zwj|shy|#\d{1,7}|#x[0-9a-f]{1,6});?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +54,23 @@ def texts_of(message: bytes) -> MessageText:
         head=_head(root),
         html=_as_html(body.shown) if is_html else None,
         text="" if is_html else "\n\n".join(text_in(part) for part in body.shown),
-        images=_images(root) if is_html else {},
+        images=images_of(root) if is_html else {},
     )
+
+
+def images_of(message: Part) -> Mapping[str, tuple[str, bytes]]:
+    """Those that its HTML may show, by their Content-ID: the type that the bytes have, and the bytes."""
+    images: dict[str, tuple[str, bytes]] = {}
+    room = MOST_IMAGE_BYTES
+    for part in message.walk():
+        if part.parts or not part.content_id or part.content_id in images or part.mime_type in _TEXTS:
+            continue
+        content = part.content
+        found = sniff.sniff(content[: sniff.HEAD_BYTES], content[-sniff.TAIL_BYTES :])
+        if found.startswith("image/") and len(content) <= room and len(images) < MOST_IMAGES:
+            images[part.content_id] = (found, content)
+            room -= len(content)
+    return images
 
 
 # --- which parts -------------------------------------------------------------------------------------------
@@ -82,20 +99,26 @@ def body_of(message: Part) -> Body:
 
 def is_visible(part: Part) -> bool:
     """Whether there is a letter, a digit or a sign to be seen in it."""
+    return any(c.isalnum() for c in seen_in(part))
+
+
+def seen_in(part: Part) -> str:
+    """What is to be read in a text part, without tags, on one line."""
     text = text_in(part)
     if part.mime_type == _HTML:
         for name in ("script", "style", "title"):
             text = _without_element(text, name)
-        text = _ENTITY.sub("", _TAG.sub("", _without(text, "<!--", "-->")))
-    return any(c.isalnum() for c in text)
+        text = html.unescape(_TAG.sub(" ", _without(text, "<!--", "-->")))
+    return " ".join(text.split())
 
 
 def text_in(part: Part) -> str:
-    """A text part decoded, its lines ended by a line feed."""
+    """A text part decoded, its lines ended by a line feed; without the files that stand in it."""
     charset = part.parameters.get("charset", "").split(" ")[0]
     if not charset and part.mime_type == _HTML and (found := _META_CHARSET.search(part.content[:4096])):
         charset = found[1].decode()
-    text = decoded(part.content, charset).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    content = part.content if part.mime_type == _HTML else without_uu_files(part.content)
+    text = decoded(content, charset).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     if part.parameters.get("format", "").lower() == "flowed" and part.mime_type != _HTML:
         return _unflowed(text, delsp=part.parameters.get("delsp", "").lower() == "yes")
     return text
@@ -152,20 +175,6 @@ def _as_html(parts: Sequence[Part]) -> str:
         else f'<div style="white-space: pre-wrap">{html.escape(text_in(part))}</div>'
         for part in parts
     )
-
-
-def _images(root: Part) -> Mapping[str, tuple[str, bytes]]:
-    images: dict[str, tuple[str, bytes]] = {}
-    room = MOST_IMAGE_BYTES
-    for part in root.walk():
-        if part.parts or not part.content_id or part.content_id in images or part.mime_type in _TEXTS:
-            continue
-        content = part.content
-        found = sniff.sniff(content[: sniff.HEAD_BYTES], content[-sniff.TAIL_BYTES :])
-        if found.startswith("image/") and len(content) <= room and len(images) < MOST_IMAGES:
-            images[part.content_id] = (found, content)
-            room -= len(content)
-    return images
 
 
 def _unflowed(text: str, *, delsp: bool) -> str:

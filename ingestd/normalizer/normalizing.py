@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from ingestd import sniff
 from ingestd.domain.document import Document, InvalidDocument, ReceiptImage, display_name
@@ -19,8 +19,8 @@ from ingestd.domain.errors import StorageExhausted
 from ingestd.interfaces import Limits, Refusal, Unpacked
 from ingestd.normalizer import reasons, remarks
 from ingestd.normalizer.asking import Offload, stretch
+from ingestd.normalizer.comparisons import Comparisons
 from ingestd.normalizer.exchange import (
-    CompareRequest,
     Finding,
     Input,
     Listing,
@@ -29,7 +29,6 @@ from ingestd.normalizer.exchange import (
     Prepared,
     PrepareRequest,
     UnpackRequest,
-    read_compared,
     read_listing,
     read_prepared,
 )
@@ -67,6 +66,7 @@ class PreparingNormalizer:
         self._offload = offload
         self._spool = spool
         self._settings = settings
+        self._comparisons = Comparisons(offload, settings)
         self._letters = Letters(letters, spool, settings)
 
     async def unpack(self, document: Document, path: str) -> Unpacked | None:
@@ -93,18 +93,12 @@ class PreparingNormalizer:
         return made.noted_in(await self._normalized(made.documents, made.types, limits, passwords))
 
     async def same(self, first: ReceiptImage, second: ReceiptImage) -> bool | None:
-        asked = CompareRequest(
-            images=(
-                Input(mime_type=first.mime_type, size=first.size),
-                Input(mime_type=second.mime_type, size=second.size),
-            ),
-            max_pixels=self._settings.max_pixels,
-        )
-        try:
-            answer = await self._offload.run(asked.write(), [first.path, second.path])
-            return read_compared(answer).same
-        except (WorkerLost, MalformedAnswer):
-            return None
+        return await self._comparisons.same(first, second)
+
+    async def compare_returned(
+        self, sent: ReceiptImage, returned: Path, declared_type: str
+    ) -> Literal["same", "other", "unclear"]:
+        return await self._comparisons.returned(sent, returned)
 
     # --- archives
 

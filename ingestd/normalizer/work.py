@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 
 from ingestd import samples, sniff
 from ingestd.domain.mail import MESSAGE_TYPE
-from ingestd.normalizer import comparing, documents, exchange_mail, look, message_job, pictures, unpacking
+from ingestd.normalizer import (
+    comparing,
+    documents,
+    exchange_mail,
+    look,
+    message_job,
+    pictures,
+    recognising,
+    unpacking,
+)
 from ingestd.normalizer.exchange import (
     Compared,
     CompareRequest,
@@ -23,6 +32,8 @@ from ingestd.normalizer.exchange import (
     Prepared,
     PrepareRequest,
     Problem,
+    Recognised,
+    RecogniseRequest,
     UnpackRequest,
     write_answer,
 )
@@ -47,6 +58,8 @@ def work(request: Mapping[str, object], inputs: Sequence[int], outputs: Sequence
                 return write_answer(_unpack(UnpackRequest.read(request), inputs, outputs))
             case "compare":
                 return write_answer(_compare(CompareRequest.read(request), inputs))
+            case "recognise":
+                return write_answer(_recognise(RecogniseRequest.read(request), inputs))
             case "open_message":
                 return exchange_mail.write_answer(_open(OpenRequest.read(request), inputs, outputs))
             case "verify":
@@ -152,6 +165,11 @@ def _unpack(asked: UnpackRequest, inputs: Sequence[int], outputs: Sequence[int])
 def _compare(asked: CompareRequest, inputs: Sequence[int]) -> Compared:
     first, second = ((one.mime_type, _read(f, one)) for one, f in zip(asked.images, inputs, strict=True))
     return Compared(same=comparing.same(first, second, max_pixels=asked.max_pixels))
+
+
+def _recognise(asked: RecogniseRequest, inputs: Sequence[int]) -> Recognised:
+    sent, returned = ((one.mime_type, _read(f, one)) for one, f in zip(asked.images, inputs, strict=True))
+    return Recognised(verdict=recognising.recognise(sent, returned, max_pixels=asked.max_pixels))
 
 
 # --- messages -----------------------------------------------------------------------------------------------

@@ -74,9 +74,9 @@ def confine(
 ) -> dict[str, str]:
     """Give up everything. Returns the wanted layers that don't hold, each with the reason.
 
-    `readable`: directories whose files, at any depth, can still be opened for reading; only landlock knows
-    which, without it every file of this user can. Raises NotConfined. There is no way back: the process can
-    only work or end afterwards.
+    `readable`: files, and directories with the files below them at any depth, that can still be opened for
+    reading; only landlock knows which, without it every file of this user can. Raises NotConfined. There is
+    no way back: the process can only work or end afterwards.
     """
     _drop_root()
     _die_with(libc, parent)
@@ -149,22 +149,22 @@ def _set_limits(limits: Limits) -> None:
 
 
 def _landlock(libc: ctypes.CDLL, readable: Sequence[str]) -> None:
-    """Whatever the ruleset handles is refused, but for reading files below `readable`. Raises OSError."""
+    """Whatever the ruleset handles is refused, but for reading `readable`, or below it. Raises OSError."""
     abi = _system_call(libc, _LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
     attributes = landlock_attributes(abi)
     ruleset = _system_call(libc, _LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
     try:
-        for directory in readable:
+        for path in readable:
             with suppress(FileNotFoundError, PermissionError):  # out of reach: not readable either
-                _allow_reading(libc, ruleset, directory)
+                _allow_reading(libc, ruleset, path)
         _system_call(libc, _LANDLOCK_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
 
-def _allow_reading(libc: ctypes.CDLL, ruleset: int, directory: str) -> None:
-    """Files can be opened below it; it can't be listed."""
-    parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: str) -> None:
+    """A file, or those below a directory, which can't be listed."""
+    parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         attributes = struct.pack("=Qi", _LANDLOCK_READ_FILE, parent)  # struct landlock_path_beneath_attr
         _system_call(libc, _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, attributes, 0)

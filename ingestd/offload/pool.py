@@ -101,14 +101,15 @@ class Offload:
     async def run(
         self,
         request: Mapping[str, object],
-        inputs: Sequence[Path],
+        inputs: Sequence[Path | int],
         outputs: Sequence[Path | int] = (),
     ) -> dict[str, object]:
         """The job's answer, which is as trustworthy as the document. Waits for a free worker.
 
-        `inputs` are opened for reading, never through a symbolic link. `outputs` are emptied, or created for
-        the owner alone; a descriptor must be open for reading and writing and stays open. Raises WorkerLost,
-        OffloadBroken; OSError for a file that can't be opened, ValueError for a request that is too large.
+        `inputs` are opened for reading, never through a symbolic link; a descriptor is rewound. `outputs` are
+        emptied, or created for the owner alone; a descriptor must be open for reading and writing. All
+        descriptors stay open. Raises WorkerLost, OffloadBroken; OSError for a file that can't be opened,
+        ValueError for a request that is too large.
         """
         if self._server is None:
             raise OffloadBroken("the pool of limited processes was not started")
@@ -211,7 +212,7 @@ class Offload:
     # --- jobs ----------------------------------------------------------------------------------------------
 
     async def _serve(
-        self, worker: Worker, message: bytes, inputs: Sequence[Path], outputs: Sequence[Path | int]
+        self, worker: Worker, message: bytes, inputs: Sequence[Path | int], outputs: Sequence[Path | int]
     ) -> dict[str, object]:
         reusable = False
         try:
@@ -283,11 +284,15 @@ def _read_reply(reply: Mapping[str, object]) -> tuple[dict[str, object], int]:
 
 
 @contextmanager
-def _opened(inputs: Sequence[Path], outputs: Sequence[Path | int]) -> Iterator[list[int]]:
+def _opened(inputs: Sequence[Path | int], outputs: Sequence[Path | int]) -> Iterator[list[int]]:
     with ExitStack() as stack:
         descriptors = []
-        for path in inputs:
-            descriptors.append(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+        for given in inputs:
+            if isinstance(given, int):
+                os.lseek(given, 0, os.SEEK_SET)
+                descriptors.append(given)
+                continue
+            descriptors.append(os.open(given, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
             stack.callback(os.close, descriptors[-1])
         for output in outputs:
             if isinstance(output, int):

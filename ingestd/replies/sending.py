@@ -6,6 +6,7 @@ relay that refuses that gets the address of [smtp] instead.
 
 import asyncio
 from collections.abc import Sequence
+from email.headerregistry import Address
 from pathlib import Path
 
 from ingestd.domain.errors import ConfigurationError
@@ -43,9 +44,7 @@ class SmtpCorrespondent:
         self._settings = settings
         self._clock = clock
         self._words = Wording.load(templates)
-        self._connections = asyncio.Semaphore(_CONNECTIONS)
-        self._wants_sender = False
-        """The server has refused the null sender, and taken the other one."""
+        self._postman = Postman(settings, self._sender)
 
     async def send(self, answer: Answer) -> None:
         """Hand it to the mail server. Its Message-ID is the arrival's: sent twice, it is the same message.
@@ -57,8 +56,8 @@ class SmtpCorrespondent:
         except InvalidAddress as error:
             raise Undeliverable(f"{error}.") from None
         message = await asyncio.to_thread(self._composed, answer)  # the longest take some tenths of a second
-        async with self._connections:
-            await self._deliver(recipient.addr_spec, message, utf8=wants_utf8(recipient, self._sender))
+        utf8 = wants_utf8(recipient, self._sender)
+        await self._postman.deliver(recipient.addr_spec, message, utf8=utf8)
 
     async def check(self) -> Sequence[str]:
         """What keeps answers from being sent, as sentences. No mail is sent: it ends before DATA."""
@@ -77,10 +76,26 @@ class SmtpCorrespondent:
                         return ()
         except SourceUnavailable as error:
             return (str(error),)
-        return (self._sender_refused(found),) if _is_about_sender(found) else ()
+        return (_sender_refused(self._settings, self._sender, found),) if _is_about_sender(found) else ()
 
     def _composed(self, answer: Answer) -> bytes:
         return compose(answer, sender=self._sender, words=self._words, at=self._clock()).as_bytes()
+
+
+class Postman:
+    """Hands messages over, with the null sender where the server takes it, else with our own."""
+
+    def __init__(self, settings: SmtpSettings, sender: Address) -> None:
+        self._settings = settings
+        self._sender = sender
+        self._connections = asyncio.Semaphore(_CONNECTIONS)
+        self._wants_sender = False
+        """The server has refused the null sender, and taken the other one."""
+
+    async def deliver(self, recipient: str, message: bytes, *, utf8: bool) -> None:
+        """To one address. Raises SourceUnavailable when it may be tried again, Undeliverable when not."""
+        async with self._connections:
+            await self._deliver(recipient, message, utf8=utf8)
 
     async def _deliver(self, recipient: str, message: bytes, *, utf8: bool) -> None:
         """A connection for each try: some servers close it after a refusal."""
@@ -97,7 +112,7 @@ class SmtpCorrespondent:
             await self._hand_over(self._sender.addr_spec, recipient, message, utf8=utf8)
         except Refused as refused:
             if refused.step == "MAIL" and refused.code != _TOO_LARGE:
-                raise SourceUnavailable(self._sender_refused(refused)) from None
+                raise SourceUnavailable(_sender_refused(self._settings, self._sender, refused)) from None
             raise _undeliverable(refused) from None
         self._wants_sender = True
 
@@ -109,11 +124,12 @@ class SmtpCorrespondent:
                 )
             await connection.hand_over(sender, recipient, message, utf8=utf8)
 
-    def _sender_refused(self, refused: Refused) -> str:
-        return (
-            f"The mail server {self._settings.host}:{self._settings.port} takes no mail from "
-            f"{self._sender.addr_spec}: {refused.said}. Check sender and user in [smtp]."
-        )
+
+def _sender_refused(settings: SmtpSettings, sender: Address, refused: Refused) -> str:
+    return (
+        f"The mail server {settings.host}:{settings.port} takes no mail from "
+        f"{sender.addr_spec}: {refused.said}. Check sender and user in [smtp]."
+    )
 
 
 def _undeliverable(refused: Refused) -> Undeliverable:

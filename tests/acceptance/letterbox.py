@@ -21,21 +21,24 @@ from tests.mail.dovecot import PASSWORD, Dovecot, Stored
 
 OWN = "receipts@example.com"
 
-MAIL_CONFIGURATION = """
+MAILBOX = """
 [[mailboxes]]
-name = "receipts"
+name = "{name}"
 host = "{host}"
 port = {port}
-ca_file = "{ca_file}"
+{security}
 user = "{user}"
 addresses = ["{own}"]
-password_file = "imap-password"
+{login}
 allow = ["*@example.com"]
 require = "none"
 reply = true
-poll = "5s"
+poll = "{poll}"
 deadline = "5s"
-{mailbox}
+{more}
+"""
+
+SMTP_SERVER = """
 [smtp]
 host = "127.0.0.1"
 port = {smtp_port}
@@ -54,6 +57,9 @@ source = "receipts"
 address = "receipts+{entry}@*"
 send = "concur:expenseentry/{entry}"
 """
+
+
+BY_PASSWORD = 'password_file = "imap-password"'
 
 
 class Keeper:
@@ -99,10 +105,19 @@ def smtp_server() -> Iterator[tuple[int, Keeper]]:
 
 
 class Letterbox:
-    """A mailbox that `place` reads."""
+    """A mailbox that `place` reads; further keyword arguments as in `mailbox_table`."""
 
     def __init__(
-        self, place: Place, dovecot: Dovecot, user: str, smtp_port: int, *, mailbox: str = ""
+        self,
+        place: Place,
+        dovecot: Dovecot,
+        user: str,
+        smtp_port: int,
+        *,
+        mailbox: str = "",
+        plain_port: int | None = None,
+        login: str = BY_PASSWORD,
+        poll: str = "5s",
     ) -> None:
         self.dovecot = dovecot
         self.user = user
@@ -115,15 +130,10 @@ class Letterbox:
             configuration[:first_route]
             + ROUTES
             + configuration[first_route:]
-            + MAIL_CONFIGURATION.format(
-                host=dovecot.host,
-                port=dovecot.port,
-                ca_file=dovecot.ca_file,
-                user=user,
-                own=OWN,
-                smtp_port=smtp_port,
-                mailbox=mailbox,
+            + mailbox_table(
+                "receipts", dovecot, user, more=mailbox, plain_port=plain_port, login=login, poll=poll
             )
+            + SMTP_SERVER.format(own=OWN, smtp_port=smtp_port)
         )
 
     def receive(self, raw: bytes, *, sender: str = "ann@example.com") -> None:
@@ -138,6 +148,34 @@ class Letterbox:
         return (
             self.dovecot.messages(self.user, mailbox) if mailbox in self.dovecot.mailboxes(self.user) else []
         )
+
+
+def mailbox_table(
+    name: str,
+    dovecot: Dovecot,
+    user: str,
+    *,
+    more: str = "",
+    plain_port: int | None = None,
+    login: str = BY_PASSWORD,
+    poll: str = "5s",
+) -> str:
+    """The table of one mailbox. `login`: its keys for that; `more`: keys, and then tables, at the end.
+
+    `plain_port`: where to connect instead of Dovecot's port for TLS, and without it.
+    """
+    over_tls = f'ca_file = "{dovecot.ca_file}"'
+    return MAILBOX.format(
+        name=name,
+        host=dovecot.host,
+        port=dovecot.port if plain_port is None else plain_port,
+        security=over_tls if plain_port is None else 'security = "none"',
+        user=user,
+        own=OWN,
+        login=login,
+        poll=poll,
+        more=more,
+    )
 
 
 def letter(

@@ -150,6 +150,23 @@ async def test_what_is_wrong_with_a_mailbox_is_the_last_that_is_said(
     assert not any("wrong-9f3c" in finding.sentence for finding in found)
 
 
+def test_a_doctor_names_messages_that_another_ingestd_marked(
+    place: Place, sandbox: SandboxProcess, dovecot: Dovecot, user: str
+) -> None:
+    with_mailbox(place, dovecot, user, 'password_file = "imap-password"\nafter = "flag"')
+    dovecot.append(a_message(), user)
+    place.ingestd("run", "--until-idle", expect=3)  # nothing proves its sender: held, and marked
+    assert "marks" not in of_mailbox(findings(place, expect=0)), "its own"
+    uids = [dovecot.append(a_message(number), user, flags="($Ingestd)") for number in (2, 3)]
+    (told,) = [each for each in findings(place, expect=0) if each["what"] == "marks"]
+    assert told["state"] == "warning"
+    assert (
+        f"2 message(s) bear the mark $Ingestd, but this ledger does not know them (UID {uids[0]}, {uids[1]})"
+        in (told["says"])
+    )
+    assert "take the mark off" in told["fix"]
+
+
 def test_a_doctor_tells_what_a_poor_server_lacks(place: Place, tmp_path: Path) -> None:
     with Dovecot(
         _directory(tmp_path), without=("IDLE", "MOVE", "UIDPLUS", "KEYWORDS"), quota_kilobytes=100

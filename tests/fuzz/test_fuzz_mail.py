@@ -1,9 +1,11 @@
-"""Spoiled messages: each is opened or refused with a reason, in a limited process that survives it.
+"""Spoiled messages: each is opened or refused with a reason, in a limited process that survives it. And
+letters: each becomes a PDF or is refused with a reason; only limits of time and memory may end its process.
 
-    make fuzz                                         20,000 cases, with progress
+    make fuzz                                         20,000 messages and 1,000 letters, with progress
     FUZZ_ONLY=1234 make fuzz                          one of them again
 
-Bytes are spoiled as in the other fuzz test, and lines as mail servers and attackers spoil them.
+A third of the messages is made up at random (`mails`); the others are sound ones with bytes spoiled as in the
+other fuzz test, and lines as mail servers and attackers spoil them.
 """
 
 import asyncio
@@ -12,24 +14,37 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from ingestd.domain.document import Document, InvalidDocument
+from ingestd.assembly import LARGEST_OUTPUT_BYTES, LETTERS_OF_A_WORKER
+from ingestd.domain.document import Document, InvalidDocument, ReceiptImage
 from ingestd.domain.mail import MESSAGE_TYPE
 from ingestd.interfaces import OpenedMessage
 from ingestd.normalizer.exchange_mail import Unopenable
-from ingestd.normalizer.mail_opening import MOST_LEAVES, LimitedMailOpener
+from ingestd.normalizer.letter_making import JOB, MADE
+from ingestd.normalizer.mail_bounds import MOST_LEAVES
+from ingestd.normalizer.mail_opening import LimitedMailOpener
 from ingestd.normalizer.message_text import texts_of
+from ingestd.normalizer.normalizing import PreparingNormalizer
+from ingestd.offload.errors import LossKind, WorkerLost
+from ingestd.offload.pool import Offload
+from ingestd.settings import PreparationSettings
+from tests.fuzz import mails
 from tests.fuzz.mutations import mutated
 from tests.mail import samples
-from tests.traps.workbench import Workbench
+from tests.traps.workbench import LIMITS, Workbench
 
 CASES = int(os.environ.get("FUZZ_CASES", "300"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 ONLY = os.environ.get("FUZZ_ONLY")
 ROUND = 500
+LETTERS = max(1, CASES // 20)
+"""A layout costs a hundred times as much as taking a message apart."""
 _TOKENS = (
     b"Content-Type: multipart/mixed; boundary=b", b"Content-Type: message/rfc822", b"--b", b"--b--", b"",
     b"Content-Type: multipart/alternative", b"Content-Transfer-Encoding: base64", b" folded", b"\t;;;",
@@ -40,6 +55,68 @@ _TOKENS = (
     b"Content-Type: multipart/encrypted; boundary=b", b"Content-Type: multipart/report; boundary=b",
 )  # fmt: skip
 _KEYS = {("example.com", "s"): b"v=DKIM1; p=MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAMpcVEGaMMQ0ac2V"}
+
+
+class Letters(Offload):
+    """The limited processes of letters with a sixth of the time; it is told how each was lost."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            JOB, workers=2, memory_bytes=PreparationSettings().memory, cpu=timedelta(seconds=5),
+            wall=timedelta(seconds=120), jobs_per_worker=LETTERS_OF_A_WORKER,
+            output_bytes=LARGEST_OUTPUT_BYTES,
+        )  # fmt: skip
+        self.losses: Counter[LossKind] = Counter()
+
+    async def run(
+        self, request: Mapping[str, object], inputs: Sequence[Path | int], outputs: Sequence[Path | int] = ()
+    ) -> dict[str, object]:
+        try:
+            return await super().run(request, inputs, outputs)
+        except WorkerLost as lost:
+            self.losses[lost.kind] += 1
+            raise
+
+
+@pytest.fixture(name="letters")
+def letter_room() -> Iterator[Letters]:
+    letters = Letters()
+    letters.start()
+    yield letters
+    letters.close()
+
+
+@pytest.mark.timeout(0)
+def test_a_letter_becomes_a_pdf_or_is_refused_and_breaks_nothing(bench: Workbench, letters: Letters) -> None:
+    normalizer = PreparingNormalizer(bench.offload, bench.spool, bench.settings, letters)
+    counts: Counter[str] = Counter()
+    started = time.monotonic()
+    for case in range(SEED * 1_000_000, SEED * 1_000_000 + LETTERS) if ONLY is None else (int(ONLY),):
+        document = replace(_spooled(bench, mails.letter(random.Random(case))), declared_type=MESSAGE_TYPE)
+        try:
+            result = bench._runner.run(normalizer.normalize([document], LIMITS))
+            assert not letters.losses["crash"], "the process broke down"
+        except Exception as error:
+            error.add_note(f"FUZZ_ONLY={case}")
+            raise
+        counts[_kind_of(result)] += 1
+        if counts.total() % 100 == 0:
+            assert bench.leftovers() == [], f"after letter {case}"
+            bench.empty_spool()
+            print(
+                f"{counts.total()} letters after {time.monotonic() - started:.0f} s: {dict(counts)}",
+                flush=True,
+            )
+    print(f"processes of letters that were ended: {dict(letters.losses)}")
+    assert ONLY or counts["laid out"] > counts.total() / 2, counts
+
+
+def _kind_of(result: ReceiptImage | InvalidDocument) -> str:
+    if isinstance(result, InvalidDocument):
+        assert result.reason and result.fix, "refused without a reason or a way out"
+        return "refused"
+    assert MADE in result.steps
+    return "words only" if any("layout" in warning for warning in result.warnings) else "laid out"
 
 
 @pytest.mark.timeout(0)
@@ -108,9 +185,9 @@ def _rounds() -> Iterator[range]:
 
 
 def _spoiled(case: int, corpus: Sequence[bytes]) -> bytes:
-    """Half of them by lines, half by bytes, some by both."""
+    """A third is made up. Of all, most by lines, most by bytes, some by both."""
     chance = random.Random(case)
-    raw = corpus[case % len(corpus)]
+    raw = mails.composed(chance) if case % 3 == 0 else corpus[case % len(corpus)]
     if chance.random() < 0.6:
         lines = raw.split(b"\r\n")
         for _ in range(chance.choice((1, 1, 2, 4, 16))):

@@ -128,6 +128,23 @@ class Dovecot:
         """Without ceremony: an orderly end takes it more than a second."""
         self.kill9()
 
+    def shut_down(self) -> None:
+        """As systemd ends it: all of its processes are asked to end, and clients are told BYE."""
+        assert self._process is not None
+        pids = self.processes()
+        for pid in pids:
+            _signal(pid, signal.SIGTERM)
+        end = time.monotonic() + _START_SECONDS
+        while any(_runs(pid) for pid in pids) and time.monotonic() < end:
+            time.sleep(0.02)
+        left = [pid for pid in pids if _runs(pid)]
+        self.kill9()
+        assert not left, f"Dovecot does not end: {left} are left"
+
+    def kick(self, user: str) -> None:
+        """All sessions of this user are told BYE and closed."""
+        self._doveadm("kick", user)
+
     def restart(self) -> None:
         self.kill9()
         self.start()
@@ -252,6 +269,12 @@ class Dovecot:
         return f"{signed}.{_base64(hmac.digest(_TOKEN_KEY, signed.encode(), hashlib.sha256))}"
 
     # --- below ------------------------------------------------------------------------------------------
+
+    def _doveadm(self, *words: str) -> None:
+        done = subprocess.run(
+            ["doveadm", "-c", str(self._configuration), *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"doveadm {words}: {done.stdout}{done.stderr}"
 
     @property
     def _configuration(self) -> Path:
@@ -402,6 +425,14 @@ def _parent(process: Path) -> int | None:
         return int((process / "stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return None
+
+
+def _runs(pid: int) -> bool:
+    """A zombie does not: whoever has to take note of its end may not do so soon."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

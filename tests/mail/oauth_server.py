@@ -7,8 +7,9 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def random_access_token() -> str:
 
 @dataclass
 class OAuthServer:
-    """What it was asked is in `forms`. `refresh_tokens` are those that are good now.
+    """What it was asked is in `forms`, what it gave in `given`. `refresh_tokens` are those that are good now.
 
     `answers`: what is said instead of the proper answer, first one first: (status, body), or an error code.
     `device`: what the questions of a device are answered with, the last one again and again; "" is yes.
@@ -39,6 +40,7 @@ class OAuthServer:
     refresh_tokens: set[str] = field(default_factory=set)
     spent: set[str] = field(default_factory=set)
     forms: list[dict[str, str]] = field(default_factory=list)
+    given: list[dict[str, Any]] = field(default_factory=list)
     answers: list[str | tuple[int, bytes]] = field(default_factory=list)
     device: list[str] = field(default_factory=lambda: ["authorization_pending", ""])
     device_told: dict[str, Any] = field(default_factory=dict)
@@ -54,6 +56,13 @@ class OAuthServer:
         token = f"refresh-{secrets.token_urlsafe(24)}"
         self.refresh_tokens.add(token)
         return token
+
+    def secrets(self) -> set[str]:
+        """All tokens that were ever good."""
+        given = {
+            told[name] for told in self.given for name in ("access_token", "refresh_token") if name in told
+        }
+        return given | self.spent | self.refresh_tokens
 
     def grant_code(self, challenge: str) -> str:
         """An authorization code, as the browser would bring it."""
@@ -134,6 +143,7 @@ class OAuthServer:
         told = {"access_token": self.new_access_token(), "token_type": "Bearer", "expires_in": self.lifetime}
         if refresh:
             told["refresh_token"] = self.login()
+        self.given.append(told)
         return web.json_response({name: value for name, value in told.items() if value is not None})
 
 
@@ -153,6 +163,30 @@ async def oauth_server() -> AsyncIterator[OAuthServer]:
         yield server
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def oauth_server_aside() -> Iterator[OAuthServer]:
+    """The same in a thread of its own, for tests that have no event loop."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="OAuth server")
+    thread.start()
+    serving = oauth_server()
+    try:
+        yield asyncio.run_coroutine_threadsafe(_entered(serving), loop).result(30)
+    finally:
+        asyncio.run_coroutine_threadsafe(_left(serving), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+        loop.close()
+
+
+async def _entered(serving: AbstractAsyncContextManager[OAuthServer]) -> OAuthServer:
+    return await serving.__aenter__()
+
+
+async def _left(serving: AbstractAsyncContextManager[OAuthServer]) -> None:
+    await serving.__aexit__(None, None, None)
 
 
 def secret_in(path: Path, value: str) -> Secret:

@@ -4,6 +4,7 @@ Written by hand rather than by a library, which would refuse to make most of the
 """
 
 import base64
+import binascii
 import io
 import random
 import struct
@@ -29,6 +30,13 @@ HEAD: Mapping[str, str] = {
     "MIME-Version": "1.0",
 }
 CRLF = b"\r\n"
+HOTEL = """
+<h1>Your booking at the Grand Hotel Lyon is confirmed</h1><p>Dear Ann Example, thank you for booking with us.
+We look forward to welcoming you.</p><table><tr><td>Check-in</td><td>2 July 2026, from 15:00</td></tr>
+<tr><td>Check-out</td><td>4 July 2026, until 11:00</td></tr><tr><td>Double room, 2 nights</td><td>EUR 310.00
+</td></tr><tr><td>City tax</td><td>EUR 12.00</td></tr><tr><td>Total price</td><td>EUR 322.00</td></tr></table>
+<p>Paid with the card that ends in 4711. Cancellation is free until 30 June 2026, 18:00.</p>"""
+"""What a hotel says: the text is the receipt, whatever pictures there are in it."""
 
 
 # --- building blocks ---------------------------------------------------------------------------------------
@@ -123,6 +131,14 @@ def winmail(*files: tuple[str, bytes], embedded: bytes = b"") -> bytes:
         made.append(_tnef(2, 0x00018010, b"Message\0"))
         made.append(_tnef(2, 0x00069005, _mapi_object(embedded)))
     return b"".join(made)
+
+
+def uuencoded(content: bytes, name: str, *, backtick: bool = True) -> bytes:
+    """Lines to be put into a text (POSIX uuencode)."""
+    lines = [binascii.b2a_uu(content[n : n + 45], backtick=backtick) for n in range(0, len(content), 45)]
+    end = b"`\n" if backtick else b" \n"
+    made = b"begin 644 " + name.encode() + b"\n" + b"".join(lines) + end + b"end\n"
+    return made.replace(b"\n", CRLF)
 
 
 def zipped(**files: bytes) -> bytes:

@@ -9,17 +9,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from ingestd import samples
 from ingestd.clock import process_clock
 from ingestd.domain.document import ReceiptImage
-from ingestd.domain.outcome import Outcome, Uploaded
+from ingestd.domain.outcome import CannotSay, LookUp, Outcome, Uploaded
 from ingestd.domain.receipt import Receipt
-from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Route, Slot
-from ingestd.interfaces import Balance, Limits
+from ingestd.domain.rules import TargetRules
+from ingestd.interfaces import Balance, Downloaded, Limits, Login
 from ingestd.ledger import SqlMailBook, open_ledger, open_reader, sqlite_url
 from ingestd.normalizer import JOB
 from ingestd.normalizer.mail_opening import LimitedMailOpener
@@ -46,6 +47,7 @@ class Shelf:
     name = "shelf"
     accounts: Collection[str] = ()
     slots: Mapping[str, bool] = {"receipt": False}
+    logins: Sequence[Login] = ()
 
     def __init__(self) -> None:
         self.got: Counter[str] = Counter()
@@ -57,6 +59,21 @@ class Shelf:
         self.got[receipt.sha256] += 1
         await asyncio.sleep(0.01)
         return Uploaded(image_id=f"IMG-{receipt.id}")
+
+    async def stay_logged_in(self) -> Sequence[str]:
+        return []
+
+    def reads_back(self, slot: Slot) -> bool:
+        return False
+
+    def shows_alone(self, slot: Slot) -> bool:
+        return False
+
+    async def look_up(self, slot: Slot, *, account: str | None, image_id: str | None = None) -> LookUp:
+        return CannotSay(reason="Nobody looks at a shelf.")
+
+    async def download(self, url: str, into: BinaryIO) -> Downloaded | CannotSay:
+        return CannotSay(reason="Nobody looks at a shelf.")
 
     async def check(self) -> Sequence[str]:
         return []
@@ -128,7 +145,7 @@ class House:
                 spool=spool,
                 normalizer=PreparingNormalizer(self._offload, spool, PreparationSettings()),
                 destinations={"shelf": self.shelf},
-                policies={"shelf": RetryPolicy()},
+                rules={"shelf": TargetRules()},
                 routes=[Route(send="shelf:receipt")],
                 observer=self.notes,
                 clock=clock,

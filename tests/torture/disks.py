@@ -33,8 +33,8 @@ class CuttableDisk:
         _run("mkfs.ext4", "-q", image)
         self.mount()
 
-    def mount(self) -> None:
-        _run("mount", "-o", "loop", self._image, self.path)
+    def mount(self, *, read_only: bool = False) -> None:
+        _run("mount", "-o", "loop,ro" if read_only else "loop", self._image, self.path)
 
     def unmount(self) -> None:
         """Waits for the kernel to let go of files of processes that were just killed."""

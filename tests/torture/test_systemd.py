@@ -12,13 +12,18 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from ingestd import samples
+from tests.acceptance.letterbox import letter
 from tests.acceptance.place import ROOT, SandboxProcess, wait_until
+from tests.mail.conftest import dovecot, user
+from tests.mail.dovecot import PASSWORD, Dovecot
+
+__all__ = ["dovecot", "user"]
 
 CONFIGURATION = """
 [storage]
@@ -34,6 +39,32 @@ settle = "200ms"
 [[routes]]
 send = "concur:receipt"
 """
+MAILBOX = """
+[[mailboxes]]
+name = "receipts"
+host = "localhost"
+port = {port}
+ca_file = "/etc/ingestd/ca.pem"
+user = "{user}"
+password_file = "imap-password"
+allow = ["*@example.com"]
+require = "none"
+"""
+# The credential is the line that the unit has as a comment. The rest proves that the hardening is real: where
+# memory that is writable and executable can be had, the service does not start.
+MAIL_UNIT = """
+[Service]
+LoadCredential=imap-password:/etc/ingestd/credentials/imap-password
+ExecStartPre=/opt/python/bin/python3 -I /opt/hardened
+"""
+HARDENED = """
+import mmap, sys
+try:
+    mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+except PermissionError:
+    sys.exit()
+sys.exit("memory may be writable and executable")
+"""
 PROGRAM = """#!/opt/python/bin/python3 -I
 import sys
 sys.path[:0] = ["/opt/source", "/opt/site"]
@@ -42,7 +73,7 @@ main()
 """
 FASTER = """
 [Service]
-WatchdogSec=3
+WatchdogSec=6
 RestartSec=200ms
 # An interpreter that was built with a shared library finds it here, not where it was built.
 Environment=LD_LIBRARY_PATH=/opt/python/lib
@@ -56,13 +87,14 @@ Wants=ingestd.service
 class Machine:
     """A systemd that runs; `root` is its file system, seen from here."""
 
-    def __init__(self, directory: Path, url: str) -> None:
+    def __init__(self, directory: Path, files: dict[str, str]) -> None:
+        """`files`: what an administrator puts there, by path."""
         self._log = directory / "boot.log"
         self._cgroup = _cgroup2() / f"torture-{os.getpid()}"
         self._cgroup.mkdir()
         stage, base = directory / "stage", directory / "base"
         base.mkdir()
-        _lay_out(stage, url)
+        _lay_out(stage, files)
         environment = {
             **os.environ,
             "STAGE": str(stage),
@@ -143,8 +175,31 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[Machine]:
-    _need_what_booting_takes(tmp_path)
-    machine = Machine(tmp_path, sandbox.url)
+    with _booted(tmp_path, {"etc/ingestd/ingestd.toml": CONFIGURATION.format(url=sandbox.url)}) as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine_with_mail(
+    tmp_path: Path, sandbox: SandboxProcess, dovecot: Dovecot, user: str
+) -> Iterator[Machine]:
+    """It reads a mailbox of a Dovecot out here: the network is not its own."""
+    mailbox = MAILBOX.format(port=dovecot.port, user=user)
+    files = {
+        "etc/ingestd/ingestd.toml": CONFIGURATION.format(url=sandbox.url) + mailbox,
+        "etc/ingestd/ca.pem": dovecot.ca_file.read_text(),
+        "etc/ingestd/credentials/imap-password": PASSWORD,
+        "etc/systemd/system/ingestd.service.d/mail.conf": MAIL_UNIT,
+        "opt/hardened": HARDENED,
+    }
+    with _booted(tmp_path, files) as machine:
+        yield machine
+
+
+@contextmanager
+def _booted(directory: Path, files: dict[str, str]) -> Iterator[Machine]:
+    _need_what_booting_takes(directory)
+    machine = Machine(directory, files)
     try:
         machine.wait_for_service()
         yield machine
@@ -192,6 +247,27 @@ def test_the_service_works_hangs_crashes_and_stops_under_a_real_systemd(
     assert len(sandbox.images()) == 4
 
 
+HTML = """<html><body><h1>Grand Hotel</h1><p style="font-family: serif">Room 12, two nights, <b>240.00 EUR</b>
+<table border="1"><tr><td>Breakfast</td><td>24.00</td></tr></table></p></body></html>"""
+
+
+@pytest.mark.timeout(300)
+def test_the_text_of_a_mail_becomes_a_pdf_under_the_hardening_of_the_unit(
+    machine_with_mail: Machine, sandbox: SandboxProcess, dovecot: Dovecot, user: str, tmp_path: Path
+) -> None:
+    """What lays it out calls C libraries by cffi, while the unit lets nothing writable become executable."""
+    machine = machine_with_mail
+    dovecot.deliver(letter(subject="Your bill", text="", html=HTML), user)
+    wait_until(lambda: len(sandbox.images()) == 1, "the text of the mail is uploaded", machine.log)
+    bill = tmp_path / "bill.pdf"
+    bill.write_bytes(sandbox.content(sandbox.images()[0]))
+    text = subprocess.run(["pdftotext", "-layout", bill, "-"], capture_output=True, text=True, check=True)
+    assert "Grand Hotel" in text.stdout and "240.00 EUR" in text.stdout and "Breakfast" in text.stdout
+    wait_until(lambda: len(dovecot.messages(user, "Ingestd/Uploaded")) == 1, "it is filed", machine.log)
+    journal = machine.log()
+    assert "Traceback" not in journal and "letters" not in journal, journal
+
+
 def _drop(machine: Machine, number: int) -> None:
     (machine.root / f"srv/receipts/inbox/receipt{number}.jpg").write_bytes(samples.small_jpeg(number))
 
@@ -201,11 +277,10 @@ def _drop_and_wait(machine: Machine, sandbox: SandboxProcess, number: int) -> No
     wait_until(lambda: len(sandbox.images()) == number, f"receipt {number} is uploaded", machine.log)
 
 
-def _lay_out(stage: Path, url: str) -> None:
+def _lay_out(stage: Path, files: dict[str, str]) -> None:
     """What an administrator puts onto a machine, and a target that boots nothing else."""
-    files = {
+    known = {
         "opt/ingestd/bin/ingestd": PROGRAM,
-        "etc/ingestd/ingestd.toml": CONFIGURATION.format(url=url),
         "etc/ingestd/credentials/concur-token": "good-token",
         "etc/systemd/system/ingestd.service": (ROOT / "deploy/systemd/ingestd.service").read_text(),
         "etc/systemd/system/ingestd.service.d/faster.conf": FASTER,
@@ -213,7 +288,7 @@ def _lay_out(stage: Path, url: str) -> None:
         "etc/sysusers.d/ingestd.conf": (ROOT / "deploy/sysusers.d/ingestd.conf").read_text(),
         "etc/tmpfiles.d/ingestd.conf": (ROOT / "deploy/tmpfiles.d/ingestd.conf").read_text(),
     }
-    for name, text in files.items():
+    for name, text in (known | files).items():
         path = stage / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

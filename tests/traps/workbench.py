@@ -40,7 +40,7 @@ class CountingOffload(Offload):
         self.losses: list[WorkerLost] = []
 
     async def run(
-        self, request: object, inputs: Sequence[Path], outputs: Sequence[Path | int] = ()
+        self, request: object, inputs: Sequence[Path | int], outputs: Sequence[Path | int] = ()
     ) -> dict[str, object]:
         try:
             return await super().run(request, inputs, outputs)  # type: ignore[arg-type] # handed on as it is

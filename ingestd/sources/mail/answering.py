@@ -1,5 +1,8 @@
 """One answer for each message, when all of its receipts have settled: who is told, how often, and when it is
 given up. An answer that fails never touches a receipt.
+
+Once at most, whatever number of nodes share the ledger: who answers has a lease for it, and looks once more
+whether it was done. Only a crash between the sending and the record sends it again, with the same Message-ID.
 """
 
 import asyncio
@@ -22,6 +25,12 @@ from ingestd.interfaces import (
 TRIED_FOR = timedelta(days=2)
 """After this an answer that could not be sent is given up; counted from the last change of a receipt."""
 
+SENT_WITHIN_S = 240.0
+"""The whole talk with the mail server."""
+
+LEASE = timedelta(minutes=10)
+"""Of the node that answers; longer than that takes. After a crash another node waits for its end."""
+
 AT_ONCE = 4
 """Answers on their way to the mail server at the same time."""
 
@@ -38,6 +47,7 @@ class Answering:
         book: MailBook,
         correspondent: Correspondent | None,
         most_per_hour: int,
+        owner: str,
         clock: Clock,
         observer: Observer,
     ) -> None:
@@ -45,6 +55,7 @@ class Answering:
         self._book = book
         self._correspondent = correspondent
         self._most_per_hour = most_per_hour
+        self._owner = owner
         self._clock = clock
         self._observer = observer
         self._sending = asyncio.Semaphore(AT_ONCE)
@@ -63,20 +74,38 @@ class Answering:
             return
         # One after the other for each address: the cap is counted from what was sent before.
         async with self._addresses.setdefault(address, asyncio.Lock()), self._sending:
-            since = later(self._clock(), -_HOUR)
-            if mailed.arrival in self._unrecorded:
-                await self._record(mailed, address)
-            elif await self._was_told(mailed):
-                await self._give_up(mailed, "the same message was answered before, and nothing is new")
-            elif await self._book.count_answers(address, since=since) >= self._most_per_hour:
-                reason = f"{address} got {self._most_per_hour} answers within an hour"
-                await self._give_up(mailed, reason)
-            else:
-                await self._send(correspondent, mailed, address)
+            now, arrival = self._clock(), mailed.arrival
+            if not await self._book.hold_answer(arrival, owner=self._owner, until=later(now, LEASE), now=now):
+                raise SourceUnavailable("another ingestd is answering it, or was when it stopped")
+            try:
+                await self._answer_once(correspondent, mailed, address)
+            except SourceUnavailable:
+                await self._let_go(mailed.arrival)
+                raise
+
+    async def _let_go(self, arrival: str) -> None:
+        """Of its lease: whoever tries next need not wait."""
+        now = self._clock()
+        await self._book.hold_answer(arrival, owner=self._owner, until=now, now=now)
+
+    async def _answer_once(self, correspondent: Correspondent, mailed: Mailed, address: str) -> None:
+        since = later(self._clock(), -_HOUR)
+        present = await self._book.mailed(mailed.arrival)
+        if present is None or present.answered:  # by another node, before we had the lease
+            await self._let_go(mailed.arrival)
+        elif mailed.arrival in self._unrecorded:
+            await self._record(mailed, address)
+        elif await self._was_told(mailed):
+            await self._give_up(mailed, "the same message was answered before, and nothing is new")
+        elif await self._book.count_answers(address, since=since) >= self._most_per_hour:
+            reason = f"{address} got {self._most_per_hour} answers within an hour"
+            await self._give_up(mailed, reason)
+        else:
+            await self._send(correspondent, mailed, address)
 
     async def _send(self, correspondent: Correspondent, mailed: Mailed, address: str) -> None:
         try:
-            await correspondent.send(Answer(mailed=mailed, to=address))
+            await _sent_in_time(correspondent, Answer(mailed=mailed, to=address))
         except SourceUnavailable as error:
             if self._clock() < later(_settled_at(mailed), TRIED_FOR):
                 raise
@@ -114,6 +143,15 @@ class Answering:
             "answer.given_up", level="warning", source=self._source, arrival=mailed.arrival, reason=reason
         )
         await self._book.answered(mailed.arrival, address=None, now=self._clock())
+
+
+async def _sent_in_time(correspondent: Correspondent, answer: Answer) -> None:
+    """Within the lease: afterwards another node may send it."""
+    try:
+        async with asyncio.timeout(SENT_WITHIN_S):
+            await correspondent.send(answer)
+    except TimeoutError:
+        raise SourceUnavailable(f"the mail server took longer than {SENT_WITHIN_S:g} s") from None
 
 
 def _address(mailed: Mailed) -> str | None:

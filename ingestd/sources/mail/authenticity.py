@@ -4,6 +4,7 @@ What our own server found out is weighed first; what it leaves open is settled b
 by us. Whoever can't be asked now is asked again later, but not for ever.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,6 +19,7 @@ from ingestd.interfaces import MailOpener
 from ingestd.settings import MailboxSettings
 from ingestd.sources.mail.addresses import canonical_address, canonical_domain, domain_of, is_aligned
 from ingestd.sources.mail.authentication_results import Result, ServerResults, believed
+from ingestd.sources.mail.exchange import is_internal
 
 MOST_SIGNATURES = 10
 """DKIM signatures looked at: each one costs a DNS query and a pass over the message."""
@@ -98,9 +100,17 @@ class Prover:
             return Proof(False, "It has not exactly one From address.")
         fields = believed(letter.authentication, self._settings.trusted_authserv)
         weighed = weigh(domain, fields, accept_spf=self._settings.require == "dmarc")
+        if weighed.standing is Standing.OPEN and await self._is_colleague(domain, message):
+            return Proof(True, f"Exchange says that a colleague of {domain} sent it.")
         if weighed.standing is Standing.OPEN:
             return await self._by_signature(letter, message, domain, weighed)
         return Proof(weighed.standing is Standing.PROVED, weighed.sentence)
+
+    async def _is_colleague(self, domain: str, message: Document) -> bool:
+        """Only of domains that `allow` writes out: Exchange lets colleagues name other ones, too."""
+        if not self._settings.exchange_internal or domain not in named_domains(self._settings.allow):
+            return False
+        return await asyncio.to_thread(is_internal, message.path)
 
     async def _by_signature(self, letter: Letter, message: Document, domain: str, weighed: Weighed) -> Proof:
         wanted = wanted_keys(letter, exactly=weighed.exactly)
@@ -125,6 +135,12 @@ class Prover:
             names = ", ".join(sorted({domain for domain, _ in unavailable}))
             raise CannotSayNow(f"The DKIM keys of {names} can't be had: DNS does not answer.")
         del self._waiting[message.sha256]
+
+
+def named_domains(allow: Collection[str]) -> frozenset[str]:
+    """The domains that patterns of senders write out, without any `*`."""
+    domains = (canonical_domain(pattern.rpartition("@")[2]) for pattern in allow if "@" in pattern)
+    return frozenset(domain for domain in domains if domain is not None and "*" not in domain)
 
 
 def from_domain(letter: Letter) -> str | None:

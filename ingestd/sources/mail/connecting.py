@@ -65,20 +65,24 @@ class Connector:
         self._failures = 0
         self._again_at_s = 0.0
         self._why = ""
+        self._turn = asyncio.Lock()
         self._tried: ImapSecret | None = None
+        self._taken: ImapSecret | None = None
+        """The last one that the server let in."""
         self._refused: ImapSecret | None = None
         self._changed_once = False
 
     async def open(self) -> MailboxSession:
         """Connected and logged in. Raises SourceUnavailable, at once while it is too early to try again."""
-        if time.monotonic() < self._again_at_s:
-            raise SourceUnavailable(self._why)
-        try:
-            self._tried = secret = await self._secret()
-            return await MailboxSession.open(self._settings, secret)
-        except SourceUnavailable as error:
-            self.failed(error)
-            raise
+        # One after the other: two that come with the same token would each fetch another one for it.
+        async with self._turn:
+            if time.monotonic() < self._again_at_s:
+                raise SourceUnavailable(self._why)
+            try:
+                return await self._logged_in()
+            except SourceUnavailable as error:
+                self.failed(error)
+                raise
 
     def reached(self) -> None:
         self._failures = min(self._failures, FAILURES_AFTER_LOGIN)
@@ -102,6 +106,20 @@ class Connector:
             pause_s = random.uniform(longest_s / 2, longest_s)
         self._failures += 1
         self._again_at_s = time.monotonic() + pause_s
+
+    async def _logged_in(self) -> MailboxSession:
+        """A token that was taken before may end early (revoked, a clock that is wrong): then by a new one."""
+        self._tried = secret = await self._secret()
+        try:
+            session = await MailboxSession.open(self._settings, secret)
+        except ImapLoginRefused:
+            if secret.kind != "xoauth2" or secret != self._taken:
+                raise
+            self._taken = None
+            self._tell_refused(secret)
+            return await self._logged_in()
+        self._taken = secret
+        return session
 
     async def pause(self) -> None:
         """Until it may be tried again; sooner when the login that was refused is another one now.

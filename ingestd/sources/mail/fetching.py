@@ -7,7 +7,7 @@ is counted, filed and, where that is safe, answered.
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from ingestd.domain.document import Document, InvalidDocument, Origin, OriginKind, display_name
@@ -28,7 +28,9 @@ from ingestd.settings import MEGABYTE, MailboxSettings
 from ingestd.sources.mail.authenticity import UNASKED, Prover
 from ingestd.sources.mail.connecting import HEADER_BYTES, MailboxSession
 from ingestd.sources.mail.imap import Outline
-from ingestd.sources.mail.judging import Doorkeeper, Verdict, facts_of
+from ingestd.sources.mail.judging import Doorkeeper, Verdict, as_hold, facts_of
+from ingestd.sources.mail.second_connection import KEYWORD
+from ingestd.sources.mail.sharing import FOREIGN_HOLD
 from ingestd.spool import Spool
 
 COMPANIONS = 2
@@ -50,16 +52,22 @@ class Fetched:
     document: Document
     too_large: str | None
 
+    @property
+    def is_marked(self) -> bool:
+        """Some ledger took it."""
+        return KEYWORD.casefold() in {flag.casefold() for flag in self.outline.flags}
+
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What a message is. `leaves` and `refused` are final."""
+    """What a message is. `leaves` and `refused` are final. `foreign`: only another ledger knows it."""
 
     fetched: Fetched
     letter: Letter
     verdict: Verdict
     leaves: tuple[Leaf, ...]
     refused: tuple[Refusal, ...]
+    foreign: bool = False
 
     def arrival(
         self, *, source: MailboxSettings, clock: Clock, on_commit: "OnCommit", give_back: GiveBack
@@ -181,13 +189,24 @@ class Fetcher:
     async def _judged(self, fetched: Fetched, opened: OpenedMessage) -> Understood:
         letter = opened.letter
         verdict = await self._judge(letter, fetched.document)
+        # Put back by a person, or found again under another UIDVALIDITY: judged as the first time.
+        before = await self._book.taken_from(letter.message_id, fetched.document.sha256)
         if verdict.reject is not None:
-            return Understood(fetched, letter, verdict, (), (_refusal(letter, verdict.reject),))
-        leaves, signatures = await self._without_signatures(opened.leaves)
+            if not before:
+                return Understood(fetched, letter, verdict, (), (_refusal(letter, verdict.reject),))
+            verdict = as_hold(verdict)
+        foreign = fetched.is_marked and before is None and not await self._is_ours(letter)
+        if foreign:
+            verdict = replace(verdict, hold=_joined(FOREIGN_HOLD, verdict.hold), answer_to=None)
+        leaves, signatures = await self._without_signatures(opened.leaves, before or frozenset())
         refused = (*opened.refused, *signatures)
         if not leaves and not refused:
             refused = (_refusal(letter, _NOTHING),)
-        return Understood(fetched, letter, verdict, leaves, refused)
+        return Understood(fetched, letter, verdict, leaves, refused, foreign)
+
+    async def _is_ours(self, letter: Letter) -> bool:
+        """Some servers change a message's bytes when a person moves it."""
+        return bool(letter.message_id and await self._book.find_message(letter.message_id))
 
     async def _judge(self, letter: Letter, message: Document) -> Verdict:
         if not self._doorkeeper.knows(letter):
@@ -195,12 +214,17 @@ class Fetcher:
         return self._doorkeeper.judge(letter, await self._prover.prove(letter, message))
 
     async def _without_signatures(
-        self, leaves: Sequence[Leaf]
+        self, leaves: Sequence[Leaf], taken: Collection[str]
     ) -> tuple[tuple[Leaf, ...], tuple[Refusal, ...]]:
-        """Only beside something else: what stands alone is what was sent."""
+        """Only beside something else: what stands alone is what was sent.
+
+        `taken` when the same message came before is no signature now: what is merged into one receipt must
+        be the same documents, or it would be uploaded again. (What was one then still is: `companions_of`.)
+        """
         if len(leaves) < 2:
             return tuple(leaves), ()
-        common = {leaf.document.sha256 for leaf in leaves if leaf.inline and await self._is_common(leaf)}
+        doubtful = [leaf for leaf in leaves if leaf.inline and leaf.document.sha256 not in taken]
+        common = {leaf.document.sha256 for leaf in doubtful if await self._is_common(leaf)}
         left = tuple(leaf for leaf in leaves if leaf.document.sha256 not in common)
         if not left:
             return tuple(leaves), ()
@@ -242,6 +266,10 @@ class Fetcher:
 def _refusal(letter: Letter, reason: str) -> Refusal:
     name = display_name(letter.subject) if letter.subject.strip() else NO_SUBJECT
     return Refusal(filename=name, reason=reason)
+
+
+def _joined(first: str, second: str | None) -> str:
+    return f"{first} {second}" if second else first
 
 
 def _megabytes(size: int) -> str:

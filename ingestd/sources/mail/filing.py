@@ -1,12 +1,12 @@
 """Filing: a message whose receipts have all settled goes where people look for it, and is answered.
 
 It may be called at any time and any number of times: whatever a crash, another node or a person did before is
-found out first. The last thing that is recorded is that it was filed, once no answer is owed any more; so a
-message that was not filed to the end is always found again.
+found out first, and no message is touched before it was recognised. The last thing that is recorded is that
+it was filed, once no answer is owed any more; so one that was not filed to the end is always found again.
 """
 
 import asyncio
-import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import assert_never
@@ -14,12 +14,13 @@ from weakref import WeakValueDictionary
 
 from ingestd.domain.errors import StorageExhausted
 from ingestd.domain.mail import Filed, MessagePlace
-from ingestd.domain.states import SETTLED, State
+from ingestd.domain.states import State
 from ingestd.interfaces import Clock, MailBook, Mailed, Observer, SourceUnavailable
 from ingestd.settings import MailboxSettings
 from ingestd.sources.mail.answering import Answering
 from ingestd.sources.mail.connecting import MailboxSession
-from ingestd.sources.mail.imap import Gone, ImapRefused, Selected
+from ingestd.sources.mail.identity import Raw, has_its_bytes, is_another, searchable_id
+from ingestd.sources.mail.imap import Gone, ImapLost, ImapRefused, Selected
 from ingestd.sources.mail.imap_names import quoted
 from ingestd.sources.mail.second_connection import (
     KEYWORD,
@@ -32,11 +33,9 @@ from ingestd.sources.mail.second_connection import (
 
 FLAGGED = "\\Flagged"
 
-_SEARCHABLE_ID = re.compile(r"[!-~]{1,900}")
 
-
-class _OnlyCopies(Exception):
-    """The server has no MOVE: copying and removing are two steps, and a crash may have come in between."""
+class _PerhapsCopied(Exception):
+    """A move may have ended between copying and removing: then the target has the message already."""
 
 
 class Filing:
@@ -50,17 +49,25 @@ class Filing:
         book: MailBook,
         connection: SecondConnection,
         answering: Answering,
+        raw: Raw,
+        on_another: Callable[[], None],
         clock: Clock,
         observer: Observer,
     ) -> None:
+        """`on_another` is told when a UID turned out to be another message, which nobody took yet."""
         self._settings = settings
         self._account = account
         self._book = book
         self._connection = connection
         self._answering = answering
+        self._raw = raw
+        self._on_another = on_another
         self._clock = clock
         self._observer = observer
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._since = clock()
+        self._unanswered: set[str] = set()
+        """Arrivals whose last move got no answer."""
 
     async def settle(self, arrival: str) -> str | None:
         """The mailbox where the message is now, None when it left. Does nothing while a receipt waits.
@@ -90,6 +97,7 @@ class Filing:
             await self._answering.answer(mailed)
         if mailed.filed is not wanted:
             await self._book.moved(arrival, place=mailed.place, filed=wanted, now=self._clock())
+            self._unanswered.discard(arrival)
             self._observer.note(
                 "message.filed", source=self._settings.name, arrival=arrival, filed=str(wanted)
             )
@@ -114,11 +122,11 @@ class Filing:
             case "move":
                 return await self._move(mailed, place, self._target(wanted))
             case "flag":
-                return await self._flag(place, wanted)
+                return await self._flag(mailed, place, wanted)
             case "delete":
                 if wanted is Filed.REJECTED:
                     return place
-                await self._delete(place)
+                await self._delete(mailed, place)
                 return None
             case never:
                 assert_never(never)
@@ -132,17 +140,11 @@ class Filing:
         """Where it is now; None: a person took it away."""
         if place.mailbox == target:
             return place
-
         try:
             try:
-                return await self._move_at_once(place, target)
-            except _OnlyCopies:
-                # A copy made before a crash is there already: then only the original is left to be removed.
-                copy = await self._find(mailed, target)
-                if copy is None:
-                    return await self._move_at_once(place, target, by_copy=True)
-                await self._delete(place)
-                return copy
+                return await self._move_at_once(mailed, place, target)
+            except _PerhapsCopied:
+                return await self._move_after_a_look(mailed, place, target)
         except Gone:
             return await self._find(mailed, target)
         except ImapRefused as refused:
@@ -151,19 +153,52 @@ class Filing:
                 return await self._find(mailed, target)
             raise
 
-    async def _move_at_once(self, place: MessagePlace, target: str, *, by_copy: bool = False) -> MessagePlace:
+    async def _move_at_once(
+        self, mailed: Mailed, place: MessagePlace, target: str, *, looked: bool = False
+    ) -> MessagePlace:
+        """`looked`: there is no copy of it in the target. Raises _PerhapsCopied when that is not known."""
+
         async def work(session: MailboxSession, selected: Selected) -> MessagePlace:
-            if "MOVE" not in session.capabilities and not by_copy:
-                raise _OnlyCopies
-            moved = await session.move(place.uid, target)
+            await self._recognise(session, place, mailed)
+            if mailed.arrival in self._unanswered or not (looked or self._moves_once(mailed, session)):
+                raise _PerhapsCopied
+            try:
+                moved = await session.move(place.uid, target)
+            except (ImapLost, asyncio.CancelledError):
+                self._unanswered.add(mailed.arrival)
+                raise
             if moved is None:
                 raise Gone("the server does not say where it is now")
             return replace(place, mailbox=target, uidvalidity=moved.uidvalidity, uid=moved.uid)
 
         return await self._connection.run(place.mailbox, work, uidvalidity=place.uidvalidity)
 
-    async def _find(self, mailed: Mailed, target: str) -> MessagePlace | None:
-        """By its Message-ID in the target, among those that are not the place of another message."""
+    def _moves_once(self, mailed: Mailed, session: MailboxSession) -> bool:
+        """Whether nobody can have begun to move it before, as far as this process knows.
+
+        RFC 6851 wants MOVE to be one step; Dovecot, killed in it, leaves the copy and the original.
+        """
+        return "MOVE" in session.capabilities and mailed.received_at >= self._since
+
+    async def _move_after_a_look(self, mailed: Mailed, place: MessagePlace, target: str) -> MessagePlace:
+        copy = await self._find(mailed, target, same_bytes=True)
+        if copy is not None:
+            await self._delete(mailed, place)
+            return copy
+        self._unanswered.discard(mailed.arrival)
+        try:
+            return await self._move_at_once(mailed, place, target, looked=True)
+        except _PerhapsCopied:
+            raise SourceUnavailable(
+                f"the connection was lost while a message was moved to {target}"
+            ) from None
+
+    async def _find(self, mailed: Mailed, target: str, *, same_bytes: bool = False) -> MessagePlace | None:
+        """By its Message-ID in the target, among those that are not the place of another message.
+
+        `same_bytes`: whoever wrote another message could give it the same Message-ID; before the original is
+        removed the copy is compared with what was taken.
+        """
         message_id = searchable_id(mailed)
         if not message_id or mailed.place is None:
             return None
@@ -173,6 +208,8 @@ class Filing:
             uids = await session.search("UNDELETED", "HEADER", "Message-ID", quoted(message_id))
             known = await self._book.arrived(place.account, target, selected.uidvalidity, uids)
             ours = [uid for uid in uids if known.get(uid, mailed.arrival) == mailed.arrival]
+            if same_bytes:
+                ours = [uid for uid in ours if await has_its_bytes(session, uid, mailed, self._raw)]
             if not ours:
                 return None
             return replace(place, mailbox=target, uidvalidity=selected.uidvalidity, uid=ours[-1])
@@ -184,13 +221,29 @@ class Filing:
                 return None
             raise
 
+    async def _recognise(self, session: MailboxSession, place: MessagePlace, mailed: Mailed) -> None:
+        """Raises Gone when another message has its UID now: that one stays untouched, and is to be taken."""
+        if not await is_another(session, place.uid, mailed, self._raw):
+            return
+        self._observer.note(
+            "message.replaced",
+            level="warning",
+            source=self._settings.name,
+            arrival=mailed.arrival,
+            mailbox=place.mailbox,
+            uid=place.uid,
+        )
+        self._on_another()
+        raise Gone(f"UID {place.uid} is another message now")
+
     # --- flag, delete
 
-    async def _flag(self, place: MessagePlace, wanted: Filed) -> MessagePlace | None:
+    async def _flag(self, mailed: Mailed, place: MessagePlace, wanted: Filed) -> MessagePlace | None:
         """Keywords for programs; for people \\Flagged, as every mail program shows it, and \\Seen."""
         uploaded = wanted is Filed.UPLOADED
 
         async def work(session: MailboxSession, selected: Selected) -> MessagePlace | None:
+            await self._recognise(session, place, mailed)
             if await session.flags_of(place.uid) is None:
                 return None
             own, other = UPLOADED_KEYWORD, REJECTED_KEYWORD
@@ -208,8 +261,9 @@ class Filing:
         except Gone:
             return None
 
-    async def _delete(self, place: MessagePlace) -> None:
+    async def _delete(self, mailed: Mailed, place: MessagePlace) -> None:
         async def work(session: MailboxSession, selected: Selected) -> None:
+            await self._recognise(session, place, mailed)
             await session.delete(place.uid)
 
         with suppress(Gone):
@@ -219,12 +273,6 @@ class Filing:
 def wanted_filing(mailed: Mailed) -> Filed:
     """NOWHERE while a receipt waits; UPLOADED when there are some and all of them are, repeats included."""
     states = {each.receipt.state for each in mailed.receipts}
-    if not states <= SETTLED:
+    if not all(each.receipt.settled for each in mailed.receipts):
         return Filed.NOWHERE
     return Filed.UPLOADED if states == {State.UPLOADED} else Filed.REJECTED
-
-
-def searchable_id(mailed: Mailed) -> str:
-    """Its Message-ID as a server can be asked for it; empty when it can't be."""
-    message_id = mailed.origin.mail.message_id if mailed.origin.mail is not None else ""
-    return message_id if _SEARCHABLE_ID.fullmatch(message_id) else ""

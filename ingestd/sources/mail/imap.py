@@ -6,7 +6,7 @@ Every wait for the server has a deadline of ours: silence, or less than 32 kB/s 
 
 import re
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -15,7 +15,8 @@ from ingestd.sources.mail import imap_answers
 from ingestd.sources.mail.imap_answers import SENDER_BYTES, Moved, Outline, Selected, Value
 from ingestd.sources.mail.imap_errors import Gone, ImapError, ImapLoginRefused, ImapLost, ImapRefused
 from ingestd.sources.mail.imap_login import ImapSecret, connected, judge_login, login_request
-from ingestd.sources.mail.imap_names import Namespaces, encoded, quoted
+from ingestd.sources.mail.imap_mailboxes import ImapMailboxes
+from ingestd.sources.mail.imap_names import quoted
 from ingestd.sources.mail.imap_server import ImapServer
 from ingestd.sources.mail.imap_wire import Request
 
@@ -50,8 +51,7 @@ class ImapSession:
         self.capabilities: frozenset[str] = frozenset()
         self._server = server
         self._settings = settings
-        self._namespaces: Namespaces | None = None
-        self._present: set[str] = set()
+        self._mailboxes = ImapMailboxes(server)
         self._selected: tuple[str, bool, Selected] | None = None
 
     @classmethod
@@ -73,15 +73,26 @@ class ImapSession:
         """False: every call would raise ImapLost."""
         return self._server.alive
 
+    @property
+    def dismissed(self) -> bool:
+        """The server said BYE (RFC 9051 section 7.1.5), so that it ended the session in good order."""
+        return self._server.wire.dismissed
+
     async def select(self, mailbox: str, *, read_only: bool = False) -> Selected:
         """ImapRefused: it does not exist, may not be read, or has no lasting UIDs."""
-        name = await self._name(mailbox)
+        name = await self._mailboxes.name(mailbox)
         # A mailbox that can't be selected leaves none selected (RFC 9051 section 6.3.2).
         self._selected = None
         self._server.selected_now(selected=False)
         # RFC 7162 section 3.1.8: some servers count changes only for those who ask for it.
         condstore = ("(CONDSTORE)",) if "CONDSTORE" in self.capabilities else ()
-        answers = await self._server.ask("EXAMINE" if read_only else "SELECT", name, *condstore)
+        try:
+            answers = await self._server.ask("EXAMINE" if read_only else "SELECT", name, *condstore)
+        except ImapRefused as refused:
+            # Cyrus 3.6 gives no code; those who ask have to know whether it is gone or closed to us.
+            if refused.code or await self._mailboxes.exists(name):
+                raise
+            raise ImapRefused(str(refused), "NONEXISTENT") from None
         selected = self._server.understood(imap_answers.selected, answers)
         if selected is None:
             raise ImapRefused(f"{self._server.peer} gives {mailbox} no UIDVALIDITY: its UIDs do not last")
@@ -95,9 +106,10 @@ class ImapSession:
         for text in criteria:
             if not text.isascii():
                 raise ValueError("search criteria are ASCII")
-        self._server.wire.news = False
-        answers = await self._server.ask("UID", "SEARCH", *(criteria or ("ALL",)))
-        return self._server.understood(imap_answers.found_uids, answers)
+        found = await self._search(criteria)
+        if not found and await self._is_another_now():
+            found = await self._search(criteria)
+        return found
 
     async def outlines(self, uids: Collection[int]) -> list[Outline]:
         """In the order of UIDs; those that are gone are left out."""
@@ -174,16 +186,11 @@ class ImapSession:
 
     async def ensure(self, mailbox: str) -> None:
         """Made and subscribed, unless it is there."""
-        name = await self._name(mailbox)
-        if name not in self._present:
-            answers = await self._server.ask("LIST", '""', name)
-            if not _names_exactly(name, imap_answers.mailbox_names(answers)):
-                await self._create(name)
-            self._present.add(name)
+        await self._mailboxes.ensure(mailbox)
 
     async def mailboxes(self) -> list[str]:
         """All that can be selected, by the server's names, which every method here takes, too."""
-        return imap_answers.mailbox_names(await self._server.ask("LIST", '""', '"*"'))
+        return await self._mailboxes.names()
 
     async def idle(self, longest: timedelta) -> bool:
         """True: the mailbox has news, perhaps since before the call; False: time was up.
@@ -212,9 +219,9 @@ class ImapSession:
 
         IMAP has no other way to ask. The message lies for a moment in a mailbox made for it.
         """
-        name = await self._name(CLOCK)
+        name = await self._mailboxes.name(CLOCK)
         try:
-            await self._make(name)
+            await self._mailboxes.make(name)
             try:
                 await self._server.append(name, _PROBE)
                 return await self._arrival_in(CLOCK)
@@ -244,19 +251,29 @@ class ImapSession:
 
     async def _learn_capabilities(self) -> None:
         self.capabilities = imap_answers.capabilities(await self._server.ask("CAPABILITY"))
+        self._mailboxes.knows_namespaces = "NAMESPACE" in self.capabilities
 
-    async def _name(self, mailbox: str) -> str:
-        """The mailbox as an argument of a command."""
-        encoded(mailbox)  # what can't be sent is refused before anything is
-        if self._namespaces is None:
-            self._namespaces = await self._learn_namespaces()
-        return quoted(encoded(self._namespaces.resolve(mailbox)))
+    async def _search(self, criteria: Sequence[str]) -> list[int]:
+        self._server.wire.news = False
+        answers = await self._server.ask("UID", "SEARCH", *(criteria or ("ALL",)))
+        return self._server.understood(imap_answers.found_uids, answers)
 
-    async def _learn_namespaces(self) -> Namespaces:
-        if "NAMESPACE" in self.capabilities:
-            return self._server.understood(imap_answers.namespaces, await self._server.ask("NAMESPACE"))
-        answers = await self._server.ask("LIST", '""', '""')
-        return Namespaces("", self._server.understood(imap_answers.delimiter, answers))
+    async def _is_another_now(self) -> bool:
+        """Whether an empty mailbox has messages when it is selected anew.
+
+        Some servers say BYE when a selected mailbox is deleted or renamed. Cyrus leaves it selected, empty
+        for ever, and only SELECT finds the one that has its name now.
+        """
+        if self._server.wire.exists or self._selected is None:
+            return False
+        mailbox, read_only, before = self._selected
+        try:
+            again = await self.select(mailbox, read_only=read_only)
+        except ImapRefused as refused:
+            self._server.abort("the mailbox is gone")
+            raise ImapLost(f"the mailbox is gone: {refused}") from None
+        self._same(before, again)
+        return again.exists > 0
 
     async def _items_of(
         self, uid: int, asked: str, item: str, *, payload: int = 0
@@ -291,7 +308,7 @@ class ImapSession:
 
     async def _into(self, mailbox: str, verb: str, uid: int) -> Request:
         """MOVE or COPY, into a mailbox that is made if the server says that it would help."""
-        name = await self._name(mailbox)
+        name = await self._mailboxes.name(mailbox)
         try:
             return await self._server.request("UID", verb, str(uid), name)
         except ImapRefused as refused:
@@ -299,21 +316,8 @@ class ImapSession:
                 raise _gone(uid) from None
             if refused.code not in {"TRYCREATE", "NONEXISTENT"}:
                 raise
-        await self._create(name)
+        await self._mailboxes.create(name)
         return await self._server.request("UID", verb, str(uid), name)
-
-    async def _create(self, name: str) -> None:
-        await self._make(name)
-        # People see it in their mail program only when it is subscribed; nothing here depends on it.
-        with suppress(ImapRefused):
-            await self._server.ask("SUBSCRIBE", name)
-
-    async def _make(self, name: str) -> None:
-        try:
-            await self._server.ask("CREATE", name)
-        except ImapRefused as refused:
-            if refused.code != "ALREADYEXISTS":
-                raise
 
     @asynccontextmanager
     async def _elsewhere(self) -> AsyncIterator[None]:
@@ -366,11 +370,6 @@ def _searchable(message_id: str) -> str:
     """
     quoted(message_id)
     return max(_PRINTABLE_RUN.findall(message_id), key=len, default="")[:LONGEST_MESSAGE_ID]
-
-
-def _names_exactly(name: str, listed: Sequence[str]) -> bool:
-    """LIST takes a pattern: a name with * or % in it finds others."""
-    return name in {quoted(encoded(other)) for other in listed}
 
 
 def _batches(uids: Collection[int]) -> Iterator[list[int]]:

@@ -5,6 +5,7 @@ Each way in which that fails ends as one sentence that says what to look at.
 
 import asyncio
 import base64
+import re
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -74,15 +75,39 @@ def judge_login(request: Request, settings: MailboxSettings, secret: ImapSecret)
         return
     said = _without_secret(request.text, secret) or "without a reason"
     peer = f"{settings.host}:{settings.port}"
-    # A server in trouble, or one that has too many connections just now, says nothing about the login
-    # (RFC 9051 section 7.1).
-    if response_code(request.text)[0] in _PASSING:
+    # A server in trouble, or one that has too many connections just now, says nothing about the login.
+    if _is_passing(said):
         raise ImapLost(f"{peer} lets {settings.user} in later: {said}")
     what = "the password" if secret.kind == "login" else "the OAuth token"
     raise ImapLoginRefused(f"{peer} refuses {what} of {settings.user}: {said}")
 
 
-_PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "CONTACTADMIN"})
+_PASSING = frozenset(
+    {"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "CONTACTADMIN", "OVERQUOTA", "TEMPFAIL", "THROTTLED"}
+)
+_FINAL = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED"})
+_PASSING_WORDS = re.compile(
+    r"\btoo many\b.*\b(connections|logins|sessions|users)\b"
+    r"|\b(connections?|logins?|sessions?|rate) limit|\bmaximum (number of )?(connections|logins|sessions)\b"
+    r"|\blimits? (was |is )?(exceeded|reached|hit)\b|\bexceeded .*\blimits?\b|\bthrottl"
+    r"|\b(try|retry)\b.*\b(again|later)\b|\btemporar(y|ily)\b|\b(busy|overloaded|unavailable|maintenance)\b",
+    re.IGNORECASE,
+)
+_LOCKED_WORDS = re.compile(
+    r"\b(invalid|incorrect|wrong|bad)\b|\b(failed|failure|failures|attempts) to log ?in\b"
+    r"|\b(failed|bad) (logins?|attempts?)|\b(login|authentication) (failures|attempts)\b"
+    r"|\b(locked|blocked|disabled|suspended|restricted)\b",
+    re.IGNORECASE,
+)
+"""A person has to act, and whoever tries again soon makes it worse."""
+
+
+def _is_passing(said: str) -> bool:
+    """By the response code (RFC 9051 section 7.1) if it says anything about that, else by the words."""
+    code = response_code(said)[0]
+    if code in _PASSING or code in _FINAL:
+        return code in _PASSING
+    return _PASSING_WORDS.search(said) is not None and _LOCKED_WORDS.search(said) is None
 
 
 def _xoauth2(

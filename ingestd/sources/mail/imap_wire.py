@@ -118,7 +118,7 @@ class Idling(Request):
 class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has no types
     """The connection. `peer` is how it is called in errors. `lost` is done when nothing of it is left.
 
-    `news`: the mailbox has grown since somebody looked.
+    `news`: the mailbox has grown since somebody looked. `dismissed`: the server said BYE.
     """
 
     pending_sync_command: Request | None
@@ -136,6 +136,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib 
         self.exists = 0
         self._silence_seconds = silence_seconds
         self._framer = Framer()
+        self.dismissed = False
         self._goodbye = ""
         self._connected = False
         self._deadline: asyncio.Timeout | None = None
@@ -269,7 +270,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib 
             request.add(answer)
 
     def _take_goodbye(self, text: str) -> None:
-        self._goodbye = text
+        self.dismissed, self._goodbye = True, text
         request = self.waiting
         if request is None or request.name != "LOGOUT":
             self.abort(f"{self.peer} ends the connection: {text}")
@@ -293,9 +294,9 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib 
 
 
 def printable(text: bytes) -> str:
-    """A server's words for a message to a person: one line, bounded."""
+    """A server's words as a part of a sentence: one line, bounded, without a full stop."""
     line = text[:300].decode("utf-8", "replace")
-    return "".join(letter if letter.isprintable() else " " for letter in line).strip()
+    return "".join(letter if letter.isprintable() else " " for letter in line).strip().removesuffix(".")
 
 
 _RESULTS = frozenset({b"OK", b"NO", b"BAD"})

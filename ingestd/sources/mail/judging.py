@@ -5,7 +5,7 @@ Display names, Sender fields and what only looks alike never count: one From add
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from ingestd.domain.mail import Letter, Person
@@ -28,6 +28,9 @@ _NOBODY_READS = re.compile(
     re.DOTALL,
 )
 """Local parts that no answer should be sent to (RFC 3834 section 2)."""
+
+
+_DECIDE = "ingestd retry ID uploads it all the same, ingestd drop ID forgets it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,17 +105,18 @@ class Doorkeeper:
         return letter.unanswerable is not None and without_tag(sender) in self._own
 
     def _stranger(self, why: str, behalf: Behalf | None = None) -> Verdict:
+        person = behalf.person if behalf else None
+        verdict = Verdict(
+            admitted=False,
+            reject=why,
+            person=person.name if person else None,
+            account=person.account if person else None,
+        )
         match self._settings.strangers:
             case "reject":
-                return Verdict(admitted=False, reject=why)
+                return verdict
             case "hold":
-                person = behalf.person if behalf else None
-                return Verdict(
-                    admitted=False,
-                    hold=f"{why} ingestd retry ID uploads it all the same, ingestd drop ID forgets it.",
-                    person=person.name if person else None,
-                    account=person.account if person else None,
-                )
+                return as_hold(verdict)
             case never:
                 assert_never(never)
 
@@ -125,6 +129,11 @@ class Doorkeeper:
         if without_tag(address) in self._own or without_tag(sender) in self._own:
             return None
         return None if _NOBODY_READS.fullmatch(address.rpartition("@")[0]) else address
+
+
+def as_hold(verdict: Verdict) -> Verdict:
+    """The same, left to a person."""
+    return replace(verdict, reject=None, hold=f"{verdict.reject} {_DECIDE}")
 
 
 def sender_of(letter: Letter) -> str | None:

@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import Any
 
 from ingestd.domain.errors import StorageExhausted
-from ingestd.domain.mail import MessagePlace
 from ingestd.interfaces import (
     Arrival,
     Clock,
@@ -34,11 +33,13 @@ from ingestd.sources.mail.flood import FloodGate
 from ingestd.sources.mail.imap import ImapRefused, ImapSecret, Selected
 from ingestd.sources.mail.judging import Doorkeeper
 from ingestd.sources.mail.lease import WAITING_LOOK_S, Lease
-from ingestd.sources.mail.searching import Found, Searching
+from ingestd.sources.mail.marking import Marking
+from ingestd.sources.mail.searching import Searching
 from ingestd.sources.mail.second_connection import SecondConnection
+from ingestd.sources.mail.sharing import Sharing
 from ingestd.sources.mail.sweeping import Sweeping
 from ingestd.sources.mail.taking import Taking
-from ingestd.sources.mail.troubles import Kind, Troubles
+from ingestd.sources.mail.telling import Telling
 from ingestd.sources.mail.waiting import RETRY_S, Hand, PutOff, Why
 from ingestd.spool import Spool
 
@@ -86,9 +87,8 @@ class MailboxSource:
         observer: Observer,
     ) -> None:
         self.settings = settings
-        self._observer = observer
         account = account_of(settings)
-        self._troubles = Troubles(clock)
+        self._telling = Telling(settings, clock, observer)
         self._put_off = PutOff()
         self._hand = Hand()
         self._connector = Connector(settings, credentials, refused)
@@ -99,19 +99,10 @@ class MailboxSource:
             book=book,
             correspondent=correspondent if settings.reply else None,
             most_per_hour=most_answers_per_hour,
+            owner=owner,
             clock=clock,
             observer=observer,
         )
-        self._filing = Filing(
-            settings,
-            account,
-            book=book,
-            connection=self._second,
-            answering=self._answering,
-            clock=clock,
-            observer=observer,
-        )
-        self._sweeping = Sweeping(settings.name, book, self._filing, observer)
         fetcher = Fetcher(
             settings,
             spool=spool,
@@ -120,8 +111,21 @@ class MailboxSource:
             doorkeeper=doorkeeper,
             prover=Prover(settings, keys, opener),
         )
-        self._flood = FloodGate(settings, book, self._hand, clock)
         self._searching = Searching(settings, account, book=book, fetcher=fetcher, observer=observer)
+        self._filing = Filing(
+            settings,
+            account,
+            book=book,
+            connection=self._second,
+            answering=self._answering,
+            raw=fetcher.raw,
+            on_another=self._searching.distrust,
+            clock=clock,
+            observer=observer,
+        )
+        self._sweeping = Sweeping(settings.name, book, self._filing, observer)
+        self._flood = FloodGate(settings, book, self._hand, clock)
+        self._sharing = Sharing(settings.name, self._telling.shown, observer)
         self._taking = Taking(
             settings,
             account,
@@ -129,7 +133,16 @@ class MailboxSource:
             flood=self._flood,
             hand=self._hand,
             put_off=self._put_off,
+            sharing=self._sharing,
             clock=clock,
+            observer=observer,
+        )
+        self._marking = Marking(
+            settings,
+            connection=self._second,
+            sharing=self._sharing,
+            sweeping=self._sweeping,
+            ended=self._ended,
             observer=observer,
         )
         self._open: _Open | None = None
@@ -138,7 +151,6 @@ class MailboxSource:
         self._woken_in_vain = 0
         self._handed_over_before_idle = 0
         self._keeping: list[asyncio.Task[None]] = []
-        self._filings: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
 
     def __repr__(self) -> str:
@@ -153,8 +165,8 @@ class MailboxSource:
         return SourceStatus(
             scans=self._scans,
             settling=len(self._hand) + self._put_off.count(Why.LATER),
-            trouble=self._troubles.sentence,
-            troubled_since=self._troubles.since,
+            trouble=self._telling.sentence,
+            troubled_since=self._telling.since,
         )
 
     async def arrivals(self, *, once: bool) -> AsyncGenerator[Arrival, None]:
@@ -189,7 +201,7 @@ class MailboxSource:
 
     async def aclose(self) -> None:
         """Ends what is still being filed, and the second connection. Reports may still come afterwards."""
-        await _cancelled(self._filings)
+        await self._marking.aclose()
         await self._second.close()
 
     # --- the loop
@@ -215,15 +227,10 @@ class MailboxSource:
 
     async def _is_ours(self) -> bool:
         if self._lease.held or await self._lease.take():
-            self._troubles.set(Kind.LEASE, None)
+            self._telling.ours()
             return True
         await self._let_go()
-        sentence = (
-            f"Another ingestd reads {self._shown} now; this one waits, and takes over when that one stops."
-        )
-        self._troubles.set(Kind.SERVER, None)
-        if self._troubles.set(Kind.LEASE, sentence):
-            self._observer.note("mailbox.waiting", source=self.name, reason=sentence)
+        self._telling.read_by_another()
         return False
 
     async def _connect(self) -> _Open:
@@ -248,9 +255,9 @@ class MailboxSource:
                 await session.ensure(mailbox)
         except ImapRefused as refused:
             # Receipts need no such mailbox; what can't be filed is tried again.
-            self._troubles.set(Kind.TARGETS, f"Messages of {self._shown} can't be filed: {refused}.")
+            self._telling.targets(refused)
         else:
-            self._troubles.set(Kind.TARGETS, None)
+            self._telling.targets(None)
 
     async def _hand_over(self, opened: _Open) -> AsyncGenerator[Arrival, None]:
         session, selected = opened.session, opened.selected
@@ -258,16 +265,16 @@ class MailboxSource:
             in_hand = self._hand.uids(selected.uidvalidity)
             found = await self._searching.search(session, selected, in_hand=in_hand)
             self._reached()
-            await self._mark_again(selected, found)
+            await self._marking.mark_again(selected, found)
             self._flood.new_round()
-            taken = self._taking.take(session, selected, found.new, self._committed)
+            taken = self._taking.take(session, selected, found.new, self._marking.committed)
             async with aclosing(taken) as arrivals:
                 async for arrival in arrivals:
                     self._connector.worked()
                     yield arrival
             self._connector.worked()
             self._searching.done()
-            self._troubles.set(Kind.STORAGE, None)
+            self._telling.room()
             self._has_scanned = True
         except StorageExhausted as error:
             await self._wait_for_room(error)
@@ -282,7 +289,7 @@ class MailboxSource:
             self._has_scanned
             and self._taking.handed_over == handed_over_before
             and self.status.settling == 0
-            and not self._filings
+            and not self._marking.files
             and self._sweeping.has_swept
         )
 
@@ -307,43 +314,16 @@ class MailboxSource:
             has_news = await session.idle(timedelta(seconds=longest_s))
         except SourceUnavailable as error:
             self._connector.failed(error)
-            await self._lose(error)
+            if session.dismissed and self._broken is None:
+                # Some end idle sessions every few minutes: trouble it is when no new one can be had.
+                await session.close()
+            else:
+                await self._lose(error)
         else:
             is_in_vain = has_news and self._taking.handed_over == before
             self._woken_in_vain = self._woken_in_vain + 1 if is_in_vain else 0
             pause_s = COALESCE_S * 2 ** min(self._woken_in_vain, 20)
             await asyncio.sleep(min(LONGEST_COALESCE_S, pause_s))
-
-    # --- after the commit
-
-    async def _committed(self, place: MessagePlace, arrival: str, nothing_came_of_it: bool) -> None:
-        """The ledger has it: mark it. Where that fails it is found again without its mark."""
-        try:
-            await self._second.mark(place.mailbox, place.uidvalidity, place.uid)
-        except SourceUnavailable as error:
-            self._observer.note(
-                "message.unmarked", level="warning", source=self.name, uid=place.uid, reason=str(error)
-            )
-        if nothing_came_of_it:  # no receipt will be reported
-            self._start_filing(arrival)
-
-    async def _mark_again(self, selected: Selected, found: Found) -> None:
-        """What the ledger had before the mark was made: a crash came in between, or a person removed it."""
-        marking = [
-            self._second.mark(self.settings.mailbox, selected.uidvalidity, uid) for uid in found.unmarked
-        ]
-        results = await asyncio.gather(*marking, return_exceptions=True)
-        for error in (each for each in results if isinstance(each, BaseException)):
-            if not isinstance(error, SourceUnavailable):
-                raise error
-        if found.unmarked:
-            self._sweeping.soon()
-
-    def _start_filing(self, arrival: str) -> None:
-        task = asyncio.create_task(self._sweeping.file(arrival), name=f"file {arrival}")
-        self._filings.add(task)
-        task.add_done_callback(self._filings.discard)
-        task.add_done_callback(self._ended)
 
     # --- beginning and end
 
@@ -386,39 +366,31 @@ class MailboxSource:
             await opened.session.close()
         await self._lease.give_up()
 
-    # --- what people see
-
-    @property
-    def _shown(self) -> str:
-        return f"{self.settings.mailbox} of {self.settings.user} at {self.settings.host}"
+    # --- what becomes of it
 
     def _reached(self) -> None:
         self._scans += 1
         self._connector.reached()
         self._sweeping.begin()
-        if self._troubles.set(Kind.SERVER, None):
-            self._observer.note("source.recovered", source=self.name)
+        self._telling.reached()
 
     async def _lose(self, error: SourceUnavailable) -> None:
         if self._broken is not None:
             return
-        was_well = not self._troubles.has(Kind.SERVER)
-        sentence = f"{self._shown} can't be read: {error}."
-        if self._troubles.set(Kind.SERVER, sentence) and was_well:
-            self._observer.note("source.unavailable", level="warning", source=self.name, reason=sentence)
+        self._telling.lost(error)
         await self._let_go()
 
     async def _wait_for_room(self, error: StorageExhausted) -> None:
-        if self._troubles.set(Kind.STORAGE, f"{self._shown} waits: {error}."):
-            self._observer.note("mailbox.paused", level="warning", source=self.name, reason=str(error))
+        self._telling.no_room(error)
         await self._while_sound(asyncio.sleep(STORAGE_LOOK_S))
 
     def _show_waiting(self) -> None:
-        flooded = self._flood.sentence(self._put_off.flooded())
-        if self._troubles.set(Kind.FLOOD, flooded) and flooded is not None:
-            self._observer.note("mailbox.flooded", level="warning", source=self.name, reason=flooded)
         failing = self._put_off.count(Why.LATER) + self._put_off.count(Why.PASSED_OVER)
-        self._troubles.set(Kind.MESSAGES, self._taking.failure if failing else None)
+        self._telling.waiting(
+            flooded=self._flood.sentence(self._put_off.flooded()),
+            shared=self._sharing.sentence,
+            failing=self._taking.failure if failing else None,
+        )
 
 
 def account_of(settings: MailboxSettings) -> str:
@@ -426,7 +398,7 @@ def account_of(settings: MailboxSettings) -> str:
     return f"{settings.user}@{settings.host}:{settings.port}"
 
 
-async def _cancelled(tasks: "set[asyncio.Task[None]] | list[asyncio.Task[None]]") -> None:
-    for task in list(tasks):
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*list(tasks), return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,7 +7,6 @@ UID. Where messages stay (after = "leave" or "flag") a mark is believed: or a ne
 again.
 """
 
-import hashlib
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -16,14 +15,16 @@ from ingestd.interfaces import MailBook, Observer
 from ingestd.settings import MailboxSettings
 from ingestd.sources.mail.connecting import MailboxSession
 from ingestd.sources.mail.fetching import Fetcher
-from ingestd.sources.mail.filing import searchable_id
+from ingestd.sources.mail.identity import is_another
 from ingestd.sources.mail.imap import ImapRefused, Selected
-from ingestd.sources.mail.imap_names import quoted
 from ingestd.sources.mail.second_connection import KEYWORD, keeps_keywords
 
 WHOLE_EVERY_S = 86_400.0
 ASKED_AT_ONCE = 500
 """UIDs in one question to the ledger."""
+RECOGNISED = 100
+"""So many of the newest known messages are recognised whenever the whole mailbox is compared: UIDs that are
+given out twice are the newest ones, and a person may have read, or marked, their messages meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +53,23 @@ class Searching:
         self._fetcher = fetcher
         self._observer = observer
         self._uidvalidity: int | None = None
+        self._compare_all = self._is_whole = True
         self._compared_up_to = 0
         self._whole_at_s = 0.0
         self._last = 0
         self._looked_at: set[int] = set()
+        self._trusts = False
+        """That the known UIDs are the messages they were."""
         self._others: dict[int, str] = {}
         """UIDs of messages that are other ones than those of these arrivals."""
 
     def use(self, selected: Selected) -> bool:
         """To be called whenever the mailbox was selected. True: its UIDs are others than before."""
+        self._looked_at.clear()  # a server that was restored in between has ended the connection
         if selected.uidvalidity == self._uidvalidity:
             return False
         was, self._uidvalidity = self._uidvalidity, selected.uidvalidity
-        self.compare_all()
+        self.distrust()
         if was is not None:
             self._observer.note(
                 "mailbox.replaced",
@@ -76,28 +81,86 @@ class Searching:
 
     def compare_all(self) -> None:
         """With the next search."""
-        self._looked_at.clear()
-        self._others.clear()
-        self._compared_up_to = 0
-        self._whole_at_s = 0.0
+        self._compare_all = True
+
+    def distrust(self) -> None:
+        """A known UID was another message: with the next search, those that may be are recognised, too."""
+        self._compare_all, self._trusts = True, False
 
     async def search(self, session: MailboxSession, selected: Selected, *, in_hand: Collection[int]) -> Found:
         if time.monotonic() >= self._whole_at_s:
-            self.compare_all()
+            self.distrust()
+        if self._compare_all:
+            self._begin_anew()
+        trusts, self._trusts = self._trusts, True
+        try:
+            return await self._compare(session, selected, in_hand, trusts=trusts)
+        except BaseException:
+            self._trusts &= trusts
+            raise
+
+    def done(self) -> None:
+        """All that the last search found is in hand, or in good order."""
+        if self._is_whole:
+            self._is_whole = False
+            self._whole_at_s = time.monotonic() + WHOLE_EVERY_S
+        self._compared_up_to = max(self._compared_up_to, self._last)
+
+    # --- below
+
+    def _begin_anew(self) -> None:
+        self._compare_all, self._is_whole = False, True
+        self._looked_at.clear()
+        self._compared_up_to = 0
+        if not self._trusts:
+            self._others.clear()
+
+    async def _compare(
+        self, session: MailboxSession, selected: Selected, in_hand: Collection[int], *, trusts: bool
+    ) -> Found:
         marks = await self._unmarked(session, selected)
-        unmarked = set(marks or ())
-        candidates = set(unmarked)
+        without_mark = set(marks or ())
+        if marks is None:
+            # Where \\Seen is the mark, people take it away, too: such a message is recognised, no more.
+            without_mark.update(await session.search("UNDELETED", "UNSEEN"))
+        candidates = set(without_mark)
         if marks is None or self._settings.after not in {"leave", "flag"}:
             candidates.update(await self._above(session))
+        elif not trusts:
+            await self._tell_foreign(session)
         self._last = max(candidates, default=0)
+        self._looked_at &= without_mark  # the next one at a UID begins without a mark
         known = await self._known(candidates.difference(in_hand))
-        lost = {uid: known[uid] for uid in sorted(unmarked & known.keys() - self._looked_at)}
-        self._others.update({uid: lost[uid] for uid in await self._replaced(session, lost)})
-        self._looked_at.update(lost)
+        lost = {uid: known[uid] for uid in sorted(set(marks or ()) & known.keys() - self._looked_at)}
+        suspects = self._suspects(known, without_mark, trusts=trusts)
+        self._others.update({uid: known[uid] for uid in await self._replaced(session, suspects)})
+        self._looked_at.update(suspects)
         # Remembered until it is taken: its fetch may fail, and then it is looked for again.
         replaced = {uid for uid in known if self._others.get(uid) == known[uid]}
         new = candidates.difference(known, in_hand) | replaced
         return Found(sorted(new), {uid: lost[uid] for uid in lost.keys() - replaced})
+
+    def _suspects(
+        self, known: Mapping[int, str], without_mark: Collection[int], *, trusts: bool
+    ) -> dict[int, str]:
+        """Those of the known that may be other messages by now."""
+        newest = [] if trusts else sorted(known)[-RECOGNISED:]
+        uids = known.keys() & {*without_mark, *newest} - self._looked_at
+        return {uid: known[uid] for uid in sorted(uids)}
+
+    async def _tell_foreign(self, session: MailboxSession) -> None:
+        """Marked messages stay where they are; those that the ledger does not know are told of, at least."""
+        marked = await session.search("UNDELETED", "KEYWORD", KEYWORD)
+        foreign = set(marked).difference(await self._known(marked))
+        if foreign:
+            self._observer.note(
+                "mailbox.foreign_marks",
+                level="warning",
+                source=self._settings.name,
+                messages=len(foreign),
+                reason=f"They bear the mark {KEYWORD}, but this ledger does not know them: another ingestd "
+                "took them, or an older ledger did. They are left alone; without the mark they are taken.",
+            )
 
     async def _unmarked(self, session: MailboxSession, selected: Selected) -> list[int] | None:
         """None where marks can't be searched for."""
@@ -114,12 +177,6 @@ class Searching:
         first = self._compared_up_to + 1
         return [uid for uid in await session.search("UNDELETED", "UID", f"{first}:*") if uid >= first]
 
-    def done(self) -> None:
-        """All that the last search found is in hand, or in good order."""
-        if self._compared_up_to == 0:
-            self._whole_at_s = time.monotonic() + WHOLE_EVERY_S
-        self._compared_up_to = max(self._compared_up_to, self._last)
-
     async def _known(self, uids: Collection[int]) -> dict[int, str]:
         known: dict[int, str] = {}
         ordered = sorted(uids)
@@ -130,24 +187,9 @@ class Searching:
         return known
 
     async def _replaced(self, session: MailboxSession, known: Mapping[int, str]) -> set[int]:
-        """UIDs that the ledger knows and that are other messages now.
+        """UIDs that the ledger knows and that are other messages now."""
+        return {uid for uid, arrival in known.items() if await self._is_another(session, uid, arrival)}
 
-        A server restored from a backup gives UIDs out again without changing UIDVALIDITY. Such a message has
-        no mark, like one whose mark was lost; so each of those is looked at before it is marked again.
-        """
-        return {uid for uid, arrival in known.items() if not await self._is(session, uid, arrival)}
-
-    async def _is(self, session: MailboxSession, uid: int, arrival: str) -> bool:
+    async def _is_another(self, session: MailboxSession, uid: int, arrival: str) -> bool:
         mailed = await self._book.mailed(arrival)
-        mail = mailed.origin.mail if mailed is not None else None
-        if mailed is None or mail is None:
-            return True
-        message_id = searchable_id(mailed)
-        if message_id:
-            criteria = ("UID", str(uid), "HEADER", "Message-ID", quoted(message_id))
-            if uid in await session.search(*criteria):
-                return True
-        for outline in await session.outlines([uid]):
-            raw = await self._fetcher.raw(session, outline)
-            return raw is None or hashlib.sha256(raw).hexdigest() == mail.raw_sha256
-        return True
+        return mailed is not None and await is_another(session, uid, mailed, self._fetcher.raw)

@@ -12,6 +12,7 @@ from ingestd.interfaces import Observer, SourceUnavailable
 from ingestd.settings import MailboxSettings
 from ingestd.sources.mail.connecting import Connector, MailboxSession
 from ingestd.sources.mail.imap import Gone, ImapLost, ImapRefused, Selected
+from ingestd.sources.mail.waiting import MOST_IN_HAND
 
 KEYWORD = "$Ingestd"
 """The mark of a message that the ledger has."""
@@ -52,8 +53,11 @@ class SecondConnection:
         async with self._turn:
             return await self._run(mailbox, work, uidvalidity)
 
-    async def mark(self, mailbox: str, uidvalidity: int, uid: int) -> None:
-        """That the ledger has it. Many at once share a command. A message that is gone is passed over."""
+    async def mark(self, mailbox: str, uidvalidity: int, uid: int) -> bool:
+        """That the ledger has it. Many at once share a command. A message that is gone is passed over.
+
+        True: it had the mark, so that somebody else made it.
+        """
         batch = self._batch
         batch.uids.setdefault((mailbox, uidvalidity), set()).add(uid)
         async with self._turn:
@@ -62,6 +66,7 @@ class SecondConnection:
                 batch.failure = await self._mark(batch)
         if batch.failure is not None:
             raise batch.failure
+        return (mailbox, uidvalidity, uid) in batch.marked
 
     async def close(self) -> None:
         async with self._turn:
@@ -72,9 +77,17 @@ class SecondConnection:
     # --- below
 
     async def _mark(self, batch: "_Batch") -> SourceUnavailable | None:
-        for (mailbox, uidvalidity), uids in batch.uids.items():
+        for place, uids in batch.uids.items():
+            mailbox, uidvalidity = place
+            begun: list[set[int]] = []
 
-            async def work(session: MailboxSession, selected: Selected, uids: set[int] = uids) -> None:
+            async def work(
+                session: MailboxSession,
+                selected: Selected,
+                uids: set[int] = uids,
+                begun: list[set[int]] = begun,
+            ) -> None:
+                begun.append(await self._marked(session, selected, uids))
                 await self._set_mark(session, selected, uids)
 
             try:
@@ -83,7 +96,20 @@ class SecondConnection:
                 continue
             except SourceUnavailable as error:
                 return error
+            # What a second try finds marked may have been marked by the first.
+            batch.marked.update((*place, uid) for uid in begun[0])
         return None
+
+    async def _marked(self, session: MailboxSession, selected: Selected, uids: set[int]) -> set[int]:
+        """Those of them that have the mark, as far as that can be said."""
+        # More at once were not taken just now: they were found without their marks.
+        if len(uids) > MOST_IN_HAND or not keeps_keywords(selected):
+            return set()
+        try:
+            found = await session.search("UID", ",".join(map(str, sorted(uids))), "KEYWORD", KEYWORD)
+        except ImapRefused:
+            return set()
+        return uids.intersection(found)
 
     async def _set_mark(self, session: MailboxSession, selected: Selected, uids: set[int]) -> None:
         if keeps_keywords(selected):
@@ -107,10 +133,16 @@ class SecondConnection:
         try:
             try:
                 return await self._attempt(mailbox, work, uidvalidity)
-            except ImapLost:
+            except ImapLost as error:
                 if not is_old:
+                    self._connector.failed(error)
                     raise
+            # It was lost while nobody used it, most likely: that says nothing about the server of now.
+            try:
                 return await self._attempt(mailbox, work, uidvalidity)
+            except ImapLost as error:
+                self._connector.failed(error)
+                raise
         finally:
             self._closing = asyncio.create_task(self._close_unused(), name=f"close {self._settings.name}")
 
@@ -119,20 +151,26 @@ class SecondConnection:
             self._session = self._selected = None
             self._session = await self._connector.open()
         try:
-            selected = await self._select(self._session, mailbox)
+            selected = await self._select(self._session, mailbox, uidvalidity)
             self._connector.worked()
             if uidvalidity not in (None, selected.uidvalidity):
                 raise Gone(f"{mailbox} was replaced: its UIDVALIDITY is {selected.uidvalidity} now")
             return await work(self._session, selected)
-        except ImapLost as error:
+        except ImapLost:
             self._selected = None
-            self._connector.failed(error)
             raise
 
-    async def _select(self, session: MailboxSession, mailbox: str) -> Selected:
-        if self._selected is None or self._selected[0] != mailbox:
-            self._selected = None
-            self._selected = (mailbox, await session.select(mailbox))
+    async def _select(self, session: MailboxSession, mailbox: str, uidvalidity: int | None) -> Selected:
+        """As it was selected before, unless that is another one than is asked for.
+
+        Cyrus ends no session whose mailbox was deleted; only SELECT finds the one that has its name now.
+        """
+        if self._selected is not None:
+            name, selected = self._selected
+            if name == mailbox and uidvalidity in (None, selected.uidvalidity):
+                return selected
+        self._selected = None
+        self._selected = (mailbox, await session.select(mailbox))
         return self._selected[1]
 
     async def _close_unused(self) -> None:
@@ -151,5 +189,6 @@ class _Batch:
 
     def __init__(self) -> None:
         self.uids: dict[tuple[str, int], set[int]] = {}
+        self.marked: set[tuple[str, int, int]] = set()
         self.is_closed = False
         self.failure: SourceUnavailable | None = None

@@ -16,9 +16,11 @@ from ingestd.offload.errors import OffloadBroken
 from ingestd.settings import MailboxSettings
 from ingestd.sources.mail.authenticity import CannotSayNow
 from ingestd.sources.mail.connecting import MailboxSession
+from ingestd.sources.mail.doubts import Doubts
 from ingestd.sources.mail.fetching import Fetched, Fetcher, Understood
 from ingestd.sources.mail.flood import FloodGate, counted_sender
 from ingestd.sources.mail.imap import ImapRefused, Outline, Selected
+from ingestd.sources.mail.sharing import Sharing
 from ingestd.sources.mail.waiting import (
     FAILURES_IN_A_ROW,
     PASSED_OVER_S,
@@ -33,8 +35,8 @@ BATCH = 100
 
 UNDERSTOOD_AT_ONCE = 4
 
-OnCommit = Callable[[MessagePlace, str, bool], Awaitable[None]]
-"""Told the place of a message, the ID of its arrival, and whether nothing but refusals came of it."""
+OnCommit = Callable[[Fetched, str, bool], Awaitable[None]]
+"""Told the message, the ID of its arrival, and whether nothing but refusals came of it."""
 
 _Preparing = deque[tuple[Fetched, asyncio.Task[Understood]]]
 
@@ -51,6 +53,7 @@ class Taking:
         flood: FloodGate,
         hand: Hand,
         put_off: PutOff,
+        sharing: Sharing,
         clock: Clock,
         observer: Observer,
     ) -> None:
@@ -60,6 +63,8 @@ class Taking:
         self._flood = flood
         self._hand = hand
         self._put_off = put_off
+        self._sharing = sharing
+        self._doubts = Doubts()
         self._clock = clock
         self._observer = observer
         self.failure: str | None = None
@@ -155,7 +160,9 @@ class Taking:
         self._hand.take(_key(place), outline.size, sender)
         fetched: Fetched | None = None
         try:
-            fetched = await self._fetcher.fetch(session, outline, place, sender)
+            fetched = self._doubts.fetched(place, outline)
+            if fetched is None:
+                fetched = await self._fetcher.fetch(session, outline, place, sender)
             if fetched is None:
                 self._withheld(place, sender)
         except ImapRefused as error:
@@ -177,7 +184,7 @@ class Taking:
             understood = await task
         except CannotSayNow as error:
             self._tell(fetched.place, fetched.sender, f"waits: {error}")
-            self._put_off.put_off(fetched.place.uid, Why.LATER, RETRY_S)
+            self._put_off.put_off(fetched.place.uid, Why.LATER, self._doubts.again_s(fetched))
         except (StorageExhausted, OffloadBroken, LedgerUnavailable):
             raise
         except Exception as error:
@@ -189,6 +196,8 @@ class Taking:
             return None
         preparing.popleft()
         self.handed_over += 1
+        if understood.foreign:
+            self._sharing.held(fetched.place.uid)
         return self._arrival(understood, on_commit)
 
     def _arrival(self, understood: Understood, on_commit: OnCommit) -> Arrival:
@@ -196,9 +205,10 @@ class Taking:
 
         async def committed(arrival: str, nothing_came_of_it: bool) -> None:
             try:
-                await on_commit(place, arrival, nothing_came_of_it)
+                await on_commit(understood.fetched, arrival, nothing_came_of_it)
             finally:
                 self._put_off.done(place.uid)
+                self._doubts.settled(place)
                 self._hand.release(_key(place))
 
         async def give_back(*, anew: bool = False) -> None:

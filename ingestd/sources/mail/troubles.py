@@ -15,6 +15,7 @@ class Kind(IntEnum):
     TARGETS = 4
     MESSAGES = 5
     FLOOD = 6
+    SHARED = 7
 
 
 class Troubles:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from ingestd.normalizer.letter_rendering import Letter, render, render_plain
 from ingestd.normalizer.message_text import texts_of
@@ -77,6 +77,15 @@ def has_colour(page: Image.Image, colour: tuple[int, int, int]) -> bool:
         for count, seen in counts
         if isinstance(seen, tuple)
     )
+
+
+def box_of(page: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of what has nearly this colour."""
+    far = ImageChops.difference(page, Image.new("RGB", page.size, colour)).split()
+    distance = ImageChops.lighter(ImageChops.lighter(far[0], far[1]), far[2])
+    box = distance.point(lambda value: 255 if value < 12 else 0).getbbox()
+    assert box is not None, "it is not there"
+    return box
 
 
 def right_edge_of(page: Image.Image) -> float:

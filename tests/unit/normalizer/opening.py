@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ingestd.normalizer import message_job
 from ingestd.normalizer.exchange_mail import Excuse, FoundLeaf, Obstacle, Opened, OpenRequest, Unopened
+from ingestd.normalizer.mail_bounds import MOST_LEAVES
 
-MOST_LEAVES = 50
 MOST_BYTES = 100_000_000
 
 

@@ -235,7 +235,7 @@ class Answering:
         self.asked: list[object] = []
 
     async def run(
-        self, request: Mapping[str, object], inputs: Sequence[Path], outputs: Sequence[Path | int] = ()
+        self, request: Mapping[str, object], inputs: Sequence[Path | int], outputs: Sequence[Path | int] = ()
     ) -> Mapping[str, object]:
         self.asked.append(request["plain"])
         (output,) = outputs

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pypdf
 import pytest
-from PIL import ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from ingestd import samples
 from ingestd.normalizer import letter_work
@@ -19,6 +19,7 @@ from ingestd.normalizer.exchange import Found, Problem
 from tests.unit.normalizer.letters import (
     BLUE,
     RED,
+    box_of,
     facts_of,
     has_colour,
     letter,
@@ -126,6 +127,37 @@ def test_pictures_of_the_mail_itself_are_shown(tmp_path: Path) -> None:
     assert has_colour(page, RED)
     assert has_colour(page, BLUE)
     assert made.unreadable == 0
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "<img src='cid:a'>",
+        "<img src='cid:a' width=700>",
+        "<img src='cid:a' width=700 height=4000>",
+        "<img src='cid:a' style='width: 600px; height: 4000px'>",
+        "<style>img {height: 3000px !important}</style><table><tr><td><img src='cid:a'></table>",
+    ],
+)
+def test_a_till_receipt_taller_than_a_page_is_shown_to_its_end(shown: str, tmp_path: Path) -> None:
+    roll = Image.new("RGB", (900, 6_000), RED)
+    roll.paste(BLUE, (0, 5_700, 900, 6_000))
+    buffer = io.BytesIO()
+    roll.save(buffer, "PNG")
+    page = pages_of(letter(mail(f"<p>Total 5</p>{shown}", pictures={"a": buffer.getvalue()})).pdf, tmp_path)[
+        -1
+    ]
+    red, blue = (box_of(page, colour) for colour in (RED, BLUE))
+    assert blue[1] >= red[3] - 1
+    tall, wide = blue[3] - red[1], red[2] - red[0]
+    assert 4 < tall / wide < 8, "its proportions are kept"
+
+
+def test_a_line_that_is_a_stretched_picture_stays_a_line(tmp_path: Path) -> None:
+    html = "<img src='cid:a' width=600 height=4>"
+    page = pages_of(letter(mail(html, pictures={"a": picture(RED, (1, 1))})).pdf, tmp_path, dpi=96)[0]
+    left, _, right, _ = box_of(page, RED)
+    assert right - left > 580
 
 
 def test_pictures_that_can_not_be_shown_are_counted() -> None:

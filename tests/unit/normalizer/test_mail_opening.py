@@ -16,7 +16,8 @@ from ingestd.domain.mail import MESSAGE_TYPE
 from ingestd.interfaces import OpenedMessage
 from ingestd.normalizer import JOB
 from ingestd.normalizer.exchange_mail import Excuse
-from ingestd.normalizer.mail_opening import MOST_MESSAGE_BYTES, LimitedMailOpener
+from ingestd.normalizer.mail_bounds import MOST_MESSAGE_BYTES
+from ingestd.normalizer.mail_opening import LimitedMailOpener
 from ingestd.normalizer.message_reasons import EXCUSES
 from ingestd.offload.errors import LossKind, WorkerLost
 from ingestd.offload.pool import Offload
@@ -152,8 +153,8 @@ def test_an_international_domain_is_written_in_ascii_there(opener: Opener) -> No
 def test_the_longest_header_with_the_longest_names_fits_an_answer(opener: Opener) -> None:
     results = b"".join(b"Authentication-Results: " + b"\xe9" * 7_900 + b"\r\n" for _ in range(12))
     part = samples.attached(samples.tracker(), "\U0001f9fe" * 1_000 + ".gif")
-    opened = opener.opened(results + samples.message(samples.several(*[part] * 190, samples.text("1"))))
-    assert (len(opened.refused), len(opened.letter.authentication)) == (190, 12)
+    opened = opener.opened(results + samples.message(samples.several(*[part] * 490, samples.text("1"))))
+    assert (len(opened.refused), len(opened.letter.authentication)) == (490, 12)
     assert opened.refused[0].filename.endswith(".gif")
 
 
@@ -223,7 +224,7 @@ class Liar:
         self._output = output
 
     async def run(
-        self, request: Mapping[str, object], inputs: Sequence[Path], outputs: Sequence[Path | int] = ()
+        self, request: Mapping[str, object], inputs: Sequence[Path | int], outputs: Sequence[Path | int] = ()
     ) -> Mapping[str, object]:
         if isinstance(self._answer, str):
             raise WorkerLost(self._answer, "gone")
@@ -295,4 +296,4 @@ async def test_a_message_that_is_too_large_is_refused_unread(spool: Spool) -> No
         path=Path("/nowhere"), filename="m", size=MOST_MESSAGE_BYTES + 1, sha256="", declared_type=None
     )
     result = await LimitedMailOpener(Liar("crash"), spool).open_message(message)
-    assert isinstance(result, InvalidDocument) and "at most 60 MB" in result.reason
+    assert isinstance(result, InvalidDocument) and "at most 150 MB" in result.reason

@@ -208,6 +208,34 @@ def test_outlook_containers_are_opened() -> None:
     assert found.leaves[0][1] == PDF
 
 
+def test_what_is_no_receipt_in_an_outlook_container_is_left_out_as_it_is_outside_of_one() -> None:
+    files = (
+        ("invite.ics", b"BEGIN:VCALENDAR\r\n", Excuse.CALENDAR),
+        ("ann.vcf", b"BEGIN:VCARD\r\n", Excuse.CONTACT),
+        ("smime.p7s", b"0\x80", Excuse.SIGNATURE),
+        ("smime.p7m", b"0\x80secret", Excuse.ENCRYPTED),
+        ("bill.pdf.gpg", b"\x85\x02", Excuse.ENCRYPTED),
+        ("offer.html", b"<html>Offer</html>", Excuse.WEB_PAGE),
+        ("dot.gif", samples.tracker(), Excuse.TRACKER),
+        ("inner.dat", samples.winmail(), Excuse.FORMATTING),
+    )
+    container = samples.winmail(("a.pdf", PDF), *((name, content) for name, content, _ in files))
+    found = opened(message(several(text(), attached(container, "winmail.dat"))))
+    assert found.names == ["a.pdf"]
+    assert {**found.excuses, "inner.dat": Excuse.FORMATTING} == {name: excuse for name, _, excuse in files}
+    misnamed = samples.winmail(("invite.ics", PDF), ("bill.docx", documents.docx()))
+    assert opened(message(attached(misnamed, "winmail.dat"))).names == ["invite.ics", "bill.docx"]
+
+
+def test_an_invitation_in_an_outlook_container_leaves_the_text_to_be_the_receipt() -> None:
+    container = samples.winmail(("invite.ics", b"BEGIN:VCALENDAR\r\n"))
+    found = opened(message(several(text("Taxi 18.20 EUR"), attached(container, "winmail.dat"))))
+    assert ([leaf.whole for leaf, _ in found.leaves], found.excuses) == (
+        [True],
+        {"invite.ics": Excuse.CALENDAR},
+    )
+
+
 def test_an_outlook_container_without_files_is_formatting_and_the_text_counts() -> None:
     raw = message(several(text(), attached(samples.winmail(), "winmail.dat", declared="application/ms-tnef")))
     found = opened(raw)
@@ -242,6 +270,10 @@ def test_encrypted_and_opaquely_signed_messages_say_why_nothing_came_of_them() -
         kind="encrypted",
     )
     assert list(opened(message(pgp)).excuses.values()) == [Excuse.ENCRYPTED]
+    in_the_text = message(text("-----BEGIN PGP MESSAGE-----\n\nhQEMA5\n-----END PGP MESSAGE-----"))
+    assert list(opened(in_the_text).excuses.values()) == [Excuse.ENCRYPTED]
+    signed = message(text("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nTaxi 18.20 EUR"))
+    assert [leaf.whole for leaf, _ in opened(signed).leaves] == [True]
 
 
 @pytest.mark.parametrize(
@@ -317,13 +349,25 @@ def test_a_broken_message_gives_what_is_in_it() -> None:
         (samples.messages_within_messages(), Obstacle.NESTED_TOO_DEEP),
         (samples.many_parts(), Obstacle.TOO_MANY_PARTS),
         (samples.many_parts(1_000), Obstacle.TOO_MANY_PARTS),
-        (message(several(*[attached(PDF, f"{n}.pdf") for n in range(51)])), Obstacle.TOO_MANY_LEAVES),
-        (message(several(*[forwarded(several(text(), text())) for _ in range(70)])), Obstacle.TOO_MANY_PARTS),
+        (message(several(*[attached(PDF, f"{n}.pdf") for n in range(201)])), Obstacle.TOO_MANY_LEAVES),
+        (
+            message(several(*[forwarded(several(text(), text())) for _ in range(130)])),
+            Obstacle.TOO_MANY_PARTS,
+        ),
         (message(text("x" * 10_000_001)), Obstacle.TOO_MUCH_TEXT),
     ],
 )
 def test_what_is_beyond_a_bound_is_refused_as_a_whole(raw: bytes, expected: Obstacle) -> None:
     assert obstacle(raw) is expected
+
+
+@pytest.mark.parametrize("count", [51, 100, 200])
+def test_two_hundred_photos_in_one_message_are_as_many_receipts(count: int) -> None:
+    photo = documents.small_jpeg(1)
+    found = opened(message(several(text(), *[attached(photo, f"{n}.jpg") for n in range(count)])))
+    assert found.names == [f"{n}.jpg" for n in range(count)]
+    forwarded_each = [forwarded(message(several(text("fyi"), attached(PDF, f"{n}.pdf")))) for n in range(99)]
+    assert len(opened(message(several(text(), *forwarded_each))).leaves) == 99
 
 
 def test_leaves_are_bounded_by_their_bytes_together() -> None:

@@ -65,7 +65,7 @@ class Answering:
         self.written = written
 
     async def run(
-        self, request: Mapping[str, object], inputs: Sequence[Path], outputs: Sequence[Path | int] = ()
+        self, request: Mapping[str, object], inputs: Sequence[Path | int], outputs: Sequence[Path | int] = ()
     ) -> Mapping[str, object]:
         if isinstance(self.answer, str):
             raise WorkerLost(self.answer, "as told")
@@ -80,7 +80,7 @@ class NeverAsked:
     """Stands where a document must be refused before any process sees it."""
 
     async def run(
-        self, request: Mapping[str, object], inputs: Sequence[Path], outputs: Sequence[Path | int] = ()
+        self, request: Mapping[str, object], inputs: Sequence[Path | int], outputs: Sequence[Path | int] = ()
     ) -> Mapping[str, object]:
         raise AssertionError(f"{inputs} was opened")
 

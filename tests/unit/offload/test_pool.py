@@ -52,6 +52,16 @@ async def test_a_symbolic_link_is_not_followed(pool: Offload, tmp_path: Path) ->
     assert (await who(pool))["pid"] == before["pid"]
 
 
+async def test_an_open_file_is_read_from_its_beginning_and_stays_open(pool: Offload, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    with (tmp_path / "file").open("rb") as file:
+        file.read()
+        assert (await pool.run({"do": "read"}, [file.fileno()])) == await pool.run(
+            {"do": "read"}, [tmp_path / "file"]
+        )
+        assert not file.closed and file.seek(0) == 0
+
+
 async def test_a_job_writes_to_its_outputs(start_pool: StartPool, tmp_path: Path) -> None:
     pool = start_pool(output_bytes=1000)
     source, target = tmp_path / "source", tmp_path / "target"

@@ -1,4 +1,4 @@
-"""A job that must open files by name reads those of the directories its module names, and nothing else."""
+"""A job that must open files by name reads those that its module names, and nothing else."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ import pytest
 from ingestd.offload.lockdown import LAYERS
 from ingestd.offload.pool import Offload
 from tests.unit.offload.conftest import StartPool
-from tests.unit.offload.jobs_reading import ALLOWED
+from tests.unit.offload.jobs_reading import ALLOWED, ALLOWED_ALONE
 from tests.unit.offload.test_escapes import BY_SYSTEM_CALLS
 
 JOB = "tests.unit.offload.jobs_reading:job"
@@ -27,6 +27,12 @@ async def test_a_file_of_a_named_directory_is_opened_for_reading(reading: Offloa
     assert "done" in await reading.run({"do": "open", "path": str(ALLOWED)}, [])
     below = next(path for path in ALLOWED.parent.glob("*/*") if path.is_file() and not path.is_symlink())
     assert "done" in await reading.run({"do": "open", "path": str(below)}, [])
+
+
+async def test_a_file_that_is_named_is_opened_and_none_beside_it(reading: Offload) -> None:
+    assert "done" in await reading.run({"do": "open", "path": str(ALLOWED_ALONE)}, [])
+    beside = ALLOWED_ALONE.with_name("passwd")
+    assert await reading.run({"do": "open", "path": str(beside)}, []) == {"refused": "EACCES"}
 
 
 @pytest.mark.parametrize(

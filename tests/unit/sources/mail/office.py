@@ -20,7 +20,7 @@ from ingestd.clock import process_clock
 from ingestd.domain.document import Document, Instant, InvalidDocument
 from ingestd.domain.mail import Filed, Letter, MessagePlace
 from ingestd.domain.receipt import Receipt, new_id
-from ingestd.domain.states import SETTLED, State
+from ingestd.domain.states import State
 from ingestd.interfaces import (
     Answer,
     Arrival,
@@ -122,6 +122,11 @@ class Entry:
     answered_to: str | None = None
     answered_at: Instant | None = None
 
+    @property
+    def raw(self) -> tuple[str, str]:
+        assert self.mailed.origin.mail is not None
+        return self.mailed.origin.mail.message_id, self.mailed.origin.mail.raw_sha256
+
 
 @dataclass
 class Book:
@@ -209,7 +214,7 @@ class Book:
             for each in found
             if each is not None
             and each.filed is Filed.NOWHERE
-            and all(one.receipt.state in SETTLED for one in each.receipts)
+            and all(one.receipt.settled for one in each.receipts)
         ][:limit]
 
     async def count_from(self, source: str, sender: str, *, since: Instant) -> int:
@@ -219,6 +224,10 @@ class Book:
 
     async def companions_of(self, sha256: str, *, source: str) -> int:
         return sum(sha256 in entry.keys and len(entry.keys) > 1 for entry in self.entries.values())
+
+    async def taken_from(self, message_id: str, raw_sha256: str) -> frozenset[str] | None:
+        same = [entry for entry in self.entries.values() if entry.raw == (message_id, raw_sha256)]
+        return frozenset(key for entry in same for key in entry.keys) if same else None
 
     async def count_answers(self, address: str, *, since: Instant) -> int:
         return sum(
@@ -235,12 +244,19 @@ class Book:
         entry = self.entries[arrival]
         entry.mailed = replace(entry.mailed, answered=True, answered_to=address, answered_at=now)
         entry.answered_to, entry.answered_at = address, now
+        self.leases.pop(f"answer {arrival}", None)
+
+    async def hold_answer(self, arrival: str, *, owner: str, until: Instant, now: Instant) -> bool:
+        return await self._hold(f"answer {arrival}", owner, until, now)
 
     async def find_message(self, message_id: str) -> Sequence[Mailed]:
         origins = ((entry, entry.mailed.origin.mail) for entry in self.entries.values())
         return [entry.mailed for entry, mail in origins if mail is not None and mail.message_id == message_id]
 
     async def hold_mailbox(self, name: str, *, owner: str, until: Instant, now: Instant) -> bool:
+        return await self._hold(name, owner, until, now)
+
+    async def _hold(self, name: str, owner: str, until: Instant, now: Instant) -> bool:
         holder, held_until = self.leases.get(name, (owner, Instant(0)))
         if holder != owner and held_until > now:
             return False

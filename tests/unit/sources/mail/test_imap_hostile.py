@@ -286,6 +286,72 @@ async def test_a_server_in_trouble_at_the_login_does_not_put_the_password_in_dou
             await ImapSession.open(settings, SECRET)
 
 
+TROUBLES = [
+    # Dovecot: connections of one user and address, its authentication service, its back end
+    "[LIMIT] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=10)",
+    "Maximum number of connections from user+IP exceeded (mail_max_userip_connections)",
+    "[UNAVAILABLE] Temporary authentication failure. [mail:2026-11-21 10:00:00]",
+    "[INUSE] Too many invalid commands.",
+    "[SERVERBUG] Internal error occurred. Refer to server log for more information.",
+    # Gmail has (Failure) behind all it refuses
+    "[ALERT] Too many simultaneous connections. (Failure)",
+    "[ALERT] Account exceeded command or bandwidth limits. (Failure)",
+    "[OVERQUOTA] Account exceeded command or bandwidth limits. (Failure)",
+    "[UNAVAILABLE] Temporary System Problem. Try again later (Failure)",
+    # Exchange
+    "Server Unavailable. 15",
+    "Request is throttled. Suggested Backoff Time: 92415 milliseconds",
+    # Yahoo
+    "[LIMIT] LOGIN Rate limit hit.",
+    "[UNAVAILABLE] LOGIN Server error - Please try again later",
+    # a proxy of Mailu, others
+    "Authentication rate limit from one source exceeded",
+    "Too many connections",
+    "Too many concurrent sessions for this user",
+    "Connection limit reached",
+    "Server busy, please retry later",
+]
+REFUSALS = [
+    "[AUTHENTICATIONFAILED] Authentication failed.",
+    "[AUTHENTICATIONFAILED] Invalid credentials (Failure)",
+    "[AUTHENTICATIONFAILED] Temporarily blocked after too many logins",
+    "[ALERT] Application-specific password required: https://support.google.com/accounts (Failure)",
+    "[WEBALERT https://accounts.google.com/] Web login required.",
+    "[ALERT] Please log in via your web browser: https://support.google.com/mail (Failure)",
+    "[EXPIRED] The password has expired, try again with another",
+    "LOGIN failed.",
+    "AUTHENTICATE failed.",
+    "Login failed.",
+    "Login failed: authentication failure",
+    "LOGIN failed. Account is blocked. Login to your account via a web browser to verify your identity.",
+    "Your account is temporarily locked",
+    "Too many failed logins, try again later",
+    "Too many login failures",
+]
+
+
+@pytest.mark.parametrize("said", TROUBLES)
+async def test_what_passes_by_itself_does_not_put_the_password_in_doubt(said: str) -> None:
+    async with scripted(LOGIN=b"TAG NO " + said.encode() + b"\r\n") as settings:
+        with pytest.raises(ImapLost, match="lets u in later: "):
+            await ImapSession.open(settings, SECRET)
+
+
+@pytest.mark.parametrize("said", REFUSALS)
+async def test_a_login_that_a_person_has_to_mend_is_refused(said: str) -> None:
+    async with scripted(LOGIN=b"TAG NO " + said.encode() + b"\r\n") as settings:
+        with pytest.raises(ImapLoginRefused, match="refuses the password of u: "):
+            await ImapSession.open(settings, SECRET)
+
+
+async def test_a_goodbye_for_an_answer_to_the_login_is_a_lost_connection() -> None:
+    """Courier, when its authentication daemon does not answer."""
+    bye = b"* BYE Temporary problem, please try again later\r\n"
+    async with scripted(LOGIN=bye) as settings:
+        with pytest.raises(ImapLost, match="ends the connection: Temporary problem"):
+            await ImapSession.open(settings, SECRET)
+
+
 async def test_a_server_without_xoauth2_is_named() -> None:
     plain = b"* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\nTAG OK\r\n"
     async with scripted(CAPABILITY=plain) as settings:

@@ -122,6 +122,8 @@ def test_an_unproved_sender_is_rejected_where_strangers_are() -> None:
     assert verdict == Verdict(
         admitted=False,
         reject=f"ann@example.org may send here, but may be forged. {FORGED.sentence}",
+        person="Ann",
+        account="ann",
     )
 
 

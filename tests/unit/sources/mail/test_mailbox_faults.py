@@ -188,6 +188,61 @@ async def test_a_message_that_breaks_the_connection_every_time_does_not_stop_the
     assert len(office.uploaded) == 30
 
 
+async def test_a_server_that_ends_idle_sessions_in_good_order_is_no_trouble(tmp_path: Path) -> None:
+    searches, notes = 0, Notes()
+
+    async def search(tag: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal searches
+        searches += 1
+        writer.write(b"* SEARCH\r\n" + tag + b" OK\r\n")
+
+    bye = b"+ idling\r\n* BYE Connection is closed. 13\r\n"
+    async with scripted(UID_SEARCH=search, IDLE=bye) as settings:
+        running = asyncio.create_task(_read(settings, tmp_path, notes))
+        await until(lambda: searches > 5)
+        assert notes.named("source.unavailable") == notes.named("source.recovered") == []
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_a_goodbye_after_which_nobody_is_let_in_is_told(tmp_path: Path) -> None:
+    logins, notes = 0, Notes()
+
+    async def login(tag: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal logins
+        logins += 1
+        writer.write(tag + (b" OK\r\n" if logins == 1 else b" NO [UNAVAILABLE] later\r\n"))
+
+    bye = b"+ idling\r\n* BYE Connection is closed. 13\r\n"
+    nothing = b"* SEARCH\r\nTAG OK\r\n"
+    async with scripted(UID_SEARCH=nothing, IDLE=bye, LOGIN=login) as settings:
+        running = asyncio.create_task(_read(settings, tmp_path, notes))
+        await until(lambda: logins > 2)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    (note,) = notes.named("source.unavailable")
+    assert str(note["reason"]).endswith("lets u in later: [UNAVAILABLE] later.")
+
+
+async def test_another_reason_for_a_lost_mailbox_is_told_too(office: Office) -> None:
+    async with Proxy(office.dovecot.plain_port).cut_after(10_000_000) as proxy:
+        source = office.source(security="none", port=proxy.port)
+        running = asyncio.create_task(office.run(source, once=False))
+        try:
+            await until(lambda: source.status.scans > 0)
+            office.secret = "revoked"
+            proxy.cut()
+            await until(lambda: "refuses the password" in (source.status.trouble or ""))
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    reasons = [str(note["reason"]) for note in office.notes.named("source.unavailable")]
+    assert "closed the connection" in reasons[0]
+    assert "refuses the password" in reasons[-1]
+
+
 # --- the login ------------------------------------------------------------------------------------------
 
 
