@@ -8,11 +8,13 @@ from email.utils import formatdate
 
 from aiohttp import ClientPayloadError, web
 
-from ingestd.sandbox import answers
+from ingestd.sandbox import answers, checks
 from ingestd.sandbox.answers import NoAnswer, Refused
 from ingestd.sandbox.faults import Fault, Kind
-from ingestd.sandbox.slots import Slot
 from ingestd.sandbox.state import EXCHANGE, SANDBOX
+
+LIMIT_WORDS = "The number of requests received exceed the request limit."
+"""The 400 that means 429 (Concur, "HTTP status codes")."""
 
 _WORDS = {
     400: "Bad Request",
@@ -43,8 +45,11 @@ async def before_body(fault: Fault | None, request: web.Request) -> web.StreamRe
     return None
 
 
-def instead(fault: Fault | None, slot: Slot, request: web.Request) -> web.StreamResponse | None:
-    """An answer in place of the right one; nothing has been stored. None: go on."""
+def instead(fault: Fault | None, kind: str, request: web.Request) -> web.StreamResponse | None:
+    """An answer in place of the right one; nothing has been stored. None: go on.
+
+    `kind`: of the slot, or the name of the endpoint.
+    """
     if fault is None:
         return None
     match fault.kind:
@@ -58,7 +63,7 @@ def instead(fault: Fault | None, slot: Slot, request: web.Request) -> web.Stream
             date = formatdate(time.time() + (fault.number or 0), usegmt=True)
             raise Refused(429, _words(429), {"Retry-After": date})
         case Kind.LIMIT:
-            raise Refused(fault.status, "The number of requests received exceed the request limit.")
+            raise Refused(fault.status, LIMIT_WORDS)
         case Kind.DEADLOCK:
             raise Refused(
                 fault.status, "A database deadlock occurred. Resend the request a short time later."
@@ -70,7 +75,9 @@ def instead(fault: Fault | None, slot: Slot, request: web.Request) -> web.Stream
         case Kind.HTML:
             return answers.html_page(fault.status)
         case Kind.REDIRECT:
-            return web.Response(status=fault.status, headers={"Location": _elsewhere(slot, request)})
+            return web.Response(status=fault.status, headers={"Location": _elsewhere(kind, request)})
+        case Kind.REVOKE_TOKEN:
+            raise checks.revoke(request)
         case _:
             return None
 
@@ -110,10 +117,10 @@ def _half(response: web.Response) -> bytes:
     return response.body[: len(response.body) // 2]
 
 
-def _elsewhere(slot: Slot, request: web.Request) -> str:
+def _elsewhere(kind: str, request: web.Request) -> str:
     """The same server under another host name: a token sent there has left the configured API."""
     host = "localhost" if request.url.host != "localhost" else "127.0.0.1"
-    return str(request.url.origin().with_host(host) / "redirected" / slot.kind)
+    return str(request.url.origin().with_host(host) / "redirected" / kind)
 
 
 async def _read_half(request: web.Request) -> None:

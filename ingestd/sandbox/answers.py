@@ -6,18 +6,22 @@ CutAnswer break the connection at the moment aiohttp would write.
 """
 
 import json
+import math
 import socket
 import struct
 import time
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from html import escape
+from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
 from ingestd.sandbox.state import EXCHANGE
+from ingestd.sandbox.switches import Switches
 
 CORRELATION_HEADER = "Concur-Correlationid"
 
@@ -40,8 +44,8 @@ class Refused(Exception):
 
 def image(request: web.Request, status: int, image_id: str, url: str = "") -> web.Response:
     """`url` is empty for an upload; its `&` becomes `&amp;` in the XML, as Concur's page warns."""
-    if _wants_json(request):
-        return _json(status, {"Id": image_id, "Url": url})
+    if _wantsjson_body(request):
+        return json_body(status, {"Id": image_id, "Url": url})
     element = f"<Url>{escape(url, quote=False)}</Url>" if url else "<Url />"
     return _xml(status, _IMAGE.format(escape(image_id, quote=False), element))
 
@@ -52,19 +56,48 @@ def error(
     """An `<Error>`; noted in the request's exchange."""
     request[EXCHANGE].message = message
     error_id, server_time = str(uuid.uuid4()).upper(), time.strftime("%Y-%m-%dT%H:%M:%S")
-    if _wants_json(request):
+    if _wantsjson_body(request):
         body = {"Error": {"Message": message, "Server-Time": server_time, "Id": error_id}}
-        response = _json(status, body)
+        response = json_body(status, body)
     else:
         response = _xml(status, _ERROR.format(escape(message, quote=False), server_time, error_id))
     response.headers.update(headers or {})
     return response
 
 
+def too_many(request: web.Request, headers: Mapping[str, str]) -> web.Response:
+    """429 in the words of Concur's newer gateways, which speak JSON whatever was asked for."""
+    message = request[EXCHANGE].message = "Too many requests"
+    body = {
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "httpStatus": "429 - Too Many Requests",
+        "error": {"id": "security.rate.limit.reached", "message": message},
+        "path": request.path,
+    }
+    response = json_body(429, body)
+    response.headers.update(headers)
+    return response
+
+
+def retry_after(switches: Switches, honest_seconds: float) -> dict[str, str]:
+    """The header of a 429, as the switch says."""
+    match switches.retry_after:
+        case "absent":
+            return {}
+        case "honest":
+            return {"Retry-After": str(math.ceil(honest_seconds))}
+        case seconds:
+            return {"Retry-After": str(seconds)}
+
+
 def html_page(status: int) -> web.Response:
     """What a gateway in front of the API says."""
     text = f"<html><head><title>{status}</title></head><body><h1>{status} from the gateway</h1></body></html>"
     return web.Response(status=status, text=text, content_type="text/html")
+
+
+def json_body(status: int, value: Mapping[str, Any]) -> web.Response:
+    return web.Response(status=status, body=json.dumps(value).encode(), content_type="application/json")
 
 
 class NoAnswer(web.Response):
@@ -101,7 +134,7 @@ def cut(whole: web.Response) -> CutAnswer:
     return CutAnswer(status=whole.status, body=whole.body, headers=whole.headers)
 
 
-def _wants_json(request: web.Request) -> bool:
+def _wantsjson_body(request: web.Request) -> bool:
     """The first of the two that Accept names; XML when it names neither (it is all that is documented)."""
     accept = request.headers.get("Accept", "").lower()
     at_json, at_xml = accept.find("application/json"), accept.find("application/xml")
@@ -110,7 +143,3 @@ def _wants_json(request: web.Request) -> bool:
 
 def _xml(status: int, text: str) -> web.Response:
     return web.Response(status=status, body=text.encode(), content_type="application/xml")
-
-
-def _json(status: int, value: object) -> web.Response:
-    return web.Response(status=status, body=json.dumps(value).encode(), content_type="application/json")

@@ -5,19 +5,23 @@ and the journal has it.
 """
 
 import asyncio
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ingestd.sandbox import answers, checks, control, images, index
+from ingestd.sandbox import answers, checks, control, files, images, index, oauth
 from ingestd.sandbox.answers import CORRELATION_HEADER, CutAnswer, NoAnswer, Refused
 from ingestd.sandbox.journal import Exchange, now
 from ingestd.sandbox.state import EXCHANGE, SANDBOX, Sandbox
 
 _OWN_PATHS = ("/_sandbox/", "/favicon.ico")
+_API_PATHS = ("/api/",)
+_LOOPBACK, _OTHER_LOOPBACK = "127.0.0.1", "127.0.0.2"
 _LONGEST_CORRELATION_ID = 64
 _GRACE_SECONDS = 2.0
 _READ_BUFFER_BYTES = 2**20
@@ -33,6 +37,8 @@ def create_app(state: Sandbox | None = None) -> web.Application:
     app.on_shutdown.append(_stop_waiting)
     app.router.add_get("/", index.index)
     images.add_routes(app.router)
+    files.add_routes(app.router)
+    oauth.add_routes(app.router)
     control.add_routes(app.router)
     return app
 
@@ -47,10 +53,12 @@ async def serve(
 ) -> None:
     """Serve until `stop` is set (None: until cancelled). Calls `ready` with the base URL once it listens.
 
-    Port 0 takes a free one. Raises OSError when the port can't be had.
+    Port 0 takes a free one. Another free port, on 127.0.0.1 also as 127.0.0.2, has the files of image URLs
+    only, for the switch `url_origin`. Raises OSError when the port can't be had.
     """
+    app = create_app(state)
     runner = web.AppRunner(
-        create_app(state),
+        app,
         access_log=None,
         shutdown_timeout=_GRACE_SECONDS,
         read_bufsize=_READ_BUFFER_BYTES,
@@ -60,34 +68,75 @@ async def serve(
     try:
         await web.TCPSite(runner, host, port).start()
         bound = runner.addresses[0][1]
-        ready(f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}")
+        await _serve_files(runner, app[SANDBOX], host)
+        ready(_base(host, bound))
         await (stop or asyncio.Event()).wait()
     finally:
+        app[SANDBOX].file_bases, app[SANDBOX].file_ports = {}, frozenset()
         await runner.cleanup()
+
+
+async def _serve_files(runner: web.AppRunner, sandbox: Sandbox, host: str) -> None:
+    """The other origins; where no second port or address can be had, the switch does nothing."""
+    bases: dict[str, str] = {}
+    with suppress(OSError):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, 0), family=family)
+        await web.SockSite(runner, listening).start()
+        bases["port"] = _base(host, listening.getsockname()[1])
+        if host == _LOOPBACK:
+            other = socket.create_server((_OTHER_LOOPBACK, 0))
+            await web.SockSite(runner, other).start()
+            bases["host"] = _base(_OTHER_LOOPBACK, other.getsockname()[1])
+    sandbox.file_bases = bases
+    sandbox.file_ports = frozenset(address[1] for address in runner.addresses[1:])
+
+
+def _base(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @web.middleware
 async def _exchange(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if request.path == "/" or request.path.startswith(_OWN_PATHS):
+    sandbox, for_files = request.app[SANDBOX], _came_for_files(request)
+    if not for_files and (request.path == "/" or request.path.startswith(_OWN_PATHS)):
         return await handler(request)
-    started = time.monotonic()
+    started, tallies = time.monotonic(), sandbox.tallies()
     exchange = request[EXCHANGE] = Exchange(
         method=request.method,
         path=request.path,
         correlation_id=_correlation_id(request),
         at=now(),
         account=checks.sender(request),
+        leak="Authorization" in request.headers and (for_files or not request.path.startswith(_API_PATHS)),
         content_type=request.headers.get("Content-Type"),
         content_length=request.headers.get("Content-Length"),
     )
     try:
-        response = await _answered(request, handler)
+        response = await _answered(request, handler if not for_files or _is_file(request) else _nothing_here)
         response.headers[CORRELATION_HEADER] = exchange.correlation_id
         exchange.status = None if isinstance(response, (NoAnswer, CutAnswer)) else response.status
         return response
     finally:
         exchange.seconds = time.monotonic() - started
-        request.app[SANDBOX].journal.add(exchange)
+        exchange.under_way.close()
+        sandbox.journal.add(exchange)
+        for tally in tallies:
+            tally.add(exchange.outcome)
+
+
+def _came_for_files(request: web.Request) -> bool:
+    """By a port that has files only: asked of the socket, because a Host header says what it likes."""
+    ports = request.app[SANDBOX].file_ports
+    return request.transport is not None and request.transport.get_extra_info("sockname")[1] in ports
+
+
+def _is_file(request: web.Request) -> bool:
+    return request.path.startswith(files.PREFIX)
+
+
+async def _nothing_here(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPNotFound
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -100,7 +149,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         # No route, or not with this method: aiohttp raises it, Concur would say it in XML.
         headers = {"Allow": none_of_ours.headers["Allow"]} if "Allow" in none_of_ours.headers else None
         response = answers.error(request, none_of_ours.status, none_of_ours.reason, headers)
-    await request.app[SANDBOX].sleep(request.app[SANDBOX].plan.latency_seconds, request)
+    await request.app[SANDBOX].sleep(request.app[SANDBOX].latency_seconds, request)
     return response
 
 

@@ -58,6 +58,14 @@ def merge(images: Sequence[tuple[str, bytes]]) -> bytes:
     return out.getvalue()
 
 
+def page(text: str) -> bytes:
+    """A PDF of one page with a line of ASCII."""
+    writer, out = PdfWriter(), BytesIO()
+    _notice(writer, text)
+    writer.write(out)
+    return out.getvalue()
+
+
 def _append(writer: PdfWriter, content_type: str, content: bytes) -> None:
     if content_type == "application/pdf":
         pages = list(PdfReader(BytesIO(content)).pages)

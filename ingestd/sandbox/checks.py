@@ -12,11 +12,12 @@ from io import BytesIO
 from aiohttp import ClientPayloadError, web
 from pypdf import PdfReader
 
+from ingestd.sandbox import tokens
 from ingestd.sandbox.answers import Refused
 from ingestd.sandbox.journal import fingerprint
-from ingestd.sandbox.plan import Switches
 from ingestd.sandbox.slots import Slot
-from ingestd.sandbox.state import EXCHANGE
+from ingestd.sandbox.state import EXCHANGE, SANDBOX
+from ingestd.sandbox.switches import Switches
 
 MAX_BYTES = 10 * 2**20
 """Concur says 10 MB and not which; the judge takes the larger reading."""
@@ -29,6 +30,7 @@ SIGNATURES = {
 }
 _SCHEMES = frozenset({"oauth", "bearer"})
 _BAD_TOKENS = ("bad-", "expired-")
+_SCOPE = "IMAGE"
 _UNKNOWN_IDS = "unknown-"
 _LONGEST_ID = 200
 _PDF_SECONDS = 20.0
@@ -40,21 +42,42 @@ _ENCRYPT_KEY = re.compile(
 _pdf_threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-pdf")
 
 
-def account(request: web.Request, switches: Switches) -> str:
-    """The fingerprint of a good token: any but bad-* and expired-*, after OAuth or Bearer in any case."""
+def account(request: web.Request) -> str:
+    """Who asks: the login of a token that was given here, else the fingerprint of the token.
+
+    Any token is good but bad-* and expired-*, after OAuth or Bearer in any case; one given here is good as
+    long as it says, unless it was revoked, and for its scope.
+    """
     if "Authorization" not in request.headers:
         raise Refused(401, "Unauthorized: the Authorization header is not included.")
     scheme, token = _credentials(request)
     if scheme.lower() not in _SCHEMES or not token or token.startswith(_BAD_TOKENS):
-        raise Refused(
-            switches.bad_token, "Forbidden Request: the OAuth token is invalid, expired or revoked."
-        )
-    return fingerprint(token)
+        raise _bad_token(request)
+    if not tokens.looks_issued(token):
+        return fingerprint(token)
+    sandbox, claims = request.app[SANDBOX], tokens.read(token)
+    if claims is None or claims.expires_at <= sandbox.now() or sandbox.logins.revoked(claims.number):
+        raise _bad_token(request)
+    if _SCOPE not in claims.scope.split():
+        raise Refused(403, f"Forbidden Request: the scope {_SCOPE} was not granted.")
+    return claims.account
+
+
+def revoke(request: web.Request) -> Refused:
+    """The refusal, after the token that came with the request was revoked if it was given here."""
+    _, token = _credentials(request)
+    claims = tokens.read(token)
+    if claims is not None:
+        request.app[SANDBOX].logins.revoke(claims.number)
+    return _bad_token(request)
 
 
 def sender(request: web.Request) -> str | None:
-    """The fingerprint of whatever token came along, good or bad, wanted or not."""
+    """As `account`, of whatever token came along, good or bad, wanted or not."""
     _, token = _credentials(request)
+    claims = tokens.read(token)
+    if claims is not None:
+        return claims.account
     return fingerprint(token) if token else None
 
 
@@ -114,6 +137,11 @@ def free(slot: Slot, taken: int, switches: Switches) -> bool:
     if switches.slot_taken < 300:
         return False
     raise Refused(switches.slot_taken, f"An image is already attached to this {slot.kind}.")
+
+
+def _bad_token(request: web.Request) -> Refused:
+    words = "Forbidden Request: the OAuth token is invalid, expired or revoked."
+    return Refused(request.app[SANDBOX].switches.bad_token, words)
 
 
 def _credentials(request: web.Request) -> tuple[str, str]:

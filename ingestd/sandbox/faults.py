@@ -36,6 +36,9 @@ class Kind(StrEnum):
     EXPIRED_URL = "expired-url"
     NO_URL = "no-url"
     OTHER_BYTES = "other-bytes"
+    OTHER_IMAGE = "other-image"
+    REVOKE_TOKEN = "revoke-token"  # noqa: S105 - the name of a fault
+    CODE = "code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,12 @@ class Entry:
     number: str | None = None
     optional: bool = False
     on_get: bool = False
+    on_token: bool = False
 
 
 _STATUS = "status"
 _SECONDS = "seconds"
+_CODE = "code of an error"
 
 CATALOGUE: Mapping[Kind, Entry] = MappingProxyType(
     {
@@ -112,8 +117,48 @@ CATALOGUE: Mapping[Kind, Entry] = MappingProxyType(
         ),
         Kind.NO_URL: Entry("no-url", "GET only: <Url /> is empty", on_get=True),
         Kind.OTHER_BYTES: Entry("other-bytes", "GET only: the <Url> delivers altered bytes", on_get=True),
+        Kind.OTHER_IMAGE: Entry(
+            "other-image", "GET only: the <Url> delivers a PDF of something else", on_get=True
+        ),
+        Kind.REVOKE_TOKEN: Entry(
+            "revoke-token",
+            "403 (switch bad_token), and the access token, if it came from the token endpoint here, is dead "
+            "from then on; nothing is stored",
+        ),
+        Kind.CODE: Entry(
+            "code-108",
+            "token endpoint only: the error with that code, 16 with a geolocation; no token is given",
+            _CODE,
+            on_token=True,
+        ),
     }
 )
+
+OAUTH_ERRORS: Mapping[int, tuple[str, str]] = MappingProxyType(
+    {
+        5: ("invalid_grant", "Incorrect credentials. Please retry."),
+        16: ("invalid_request", "User lives elsewhere."),
+        20: ("invalid_grant", "Logon Denied. Please contact your administrator."),
+        53: ("invalid_client", "Company not enabled for this client."),
+        54: ("invalid_scope", "Scope does not match what was granted."),
+        59: ("access_denied", "Client disabled."),
+        60: ("invalid_grant", "These are not the grants you are looking for."),
+        61: ("invalid_client", "Client not found."),
+        62: ("invalid_request", "client_id was not supplied."),
+        63: ("invalid_request", "client_secret was not supplied."),
+        64: ("invalid_client", "Incorrect credentials."),
+        65: ("invalid_request", "grant_type was not supplied."),
+        106: ("invalid_request", "refresh_token was not supplied."),
+        107: ("invalid_request", "Refresh is not allowed for this app."),
+        108: ("invalid_grant", "Bad or expired refresh token."),
+        115: ("invalid_request", "Unauthenticated client."),
+        123: ("invalid_request", "Principal disabled."),
+        134: ("invalid_request", "Company is undergoing scheduled maintenance."),
+        135: ("invalid_request", "Unsupported request format."),
+        136: ("invalid_request", "The authtoken was not issued for you."),
+    }
+)
+"""Error and description of each code of the token endpoint (Concur Authentication, "Response codes")."""
 
 _LONGEST_FIRST = "|".join(sorted((re.escape(kind) for kind in Kind), key=len, reverse=True))
 _NAME = re.compile(
@@ -126,7 +171,7 @@ _LONGEST_WAIT_SECONDS = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault to play. `number`: a status or seconds, as the catalogue says. `times` None: every time."""
+    """A fault to play. `number`: a status, seconds or a code, see there. `times` None: every time."""
 
     kind: Kind
     number: int | None = None
@@ -142,6 +187,11 @@ class Fault:
     def on_get(self) -> bool:
         """True for what spoils reading back; the others spoil the upload unless the plan says otherwise."""
         return CATALOGUE[self.kind].on_get
+
+    @property
+    def on_token(self) -> bool:
+        """True for what has a meaning at the token endpoint only."""
+        return CATALOGUE[self.kind].on_token
 
     def __str__(self) -> str:
         number = "" if self.number is None else f"-{self.number}"
@@ -171,6 +221,8 @@ def _number_fits(kind: Kind, number: int | None) -> bool:
         return 400 <= number <= 599
     if entry.number == _SECONDS:
         return number <= _LONGEST_WAIT_SECONDS
+    if entry.number == _CODE:
+        return number in OAUTH_ERRORS
     if kind is Kind.REDIRECT:
         return number in _REDIRECTS
     return 200 <= number <= 299

@@ -5,7 +5,8 @@ A token is never kept; its fingerprint stands for it.
 
 import hashlib
 from collections import Counter, deque
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,20 +18,32 @@ NO_ANSWER = "no answer"
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """One request while it is handled. `status` None: no (whole) answer was given."""
+    """One request while it is handled. `status` None: no (whole) answer was given.
+
+    `leak`: a token came where none belongs. `code`: of an error of the token endpoint. `under_way` holds what
+    is given back when the answer is decided.
+    """
 
     method: str
     path: str
     correlation_id: str
     at: datetime
     account: str | None = None
+    leak: bool = False
     content_type: str | None = None
     content_length: str | None = None
     received: int = 0
     fault: str | None = None
     message: str | None = None
+    code: int | None = None
     status: int | None = None
     seconds: float = 0.0
+    under_way: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    @property
+    def outcome(self) -> str:
+        """What it is counted under: the status, or `no answer`."""
+        return NO_ANSWER if self.status is None else str(self.status)
 
 
 class Journal:
@@ -41,10 +54,12 @@ class Journal:
         self._by_status: Counter[str] = Counter()
         self._last: deque[tuple[int, Exchange]] = deque(maxlen=REMEMBERED_REQUESTS)
         self._number = 0
+        self.leaks = 0
 
     def add(self, exchange: Exchange) -> None:
         self._number += 1
-        self._by_status[NO_ANSWER if exchange.status is None else str(exchange.status)] += 1
+        self.leaks += exchange.leak
+        self._by_status[exchange.outcome] += 1
         self._last.append((self._number, exchange))
 
     def counts(self) -> dict[str, Any]:
@@ -73,8 +88,10 @@ def _as_json(exchange: Exchange) -> dict[str, Any]:
         "path": exchange.path,
         "status": exchange.status,
         "message": exchange.message,
+        "code": exchange.code,
         "fault": exchange.fault,
         "account": exchange.account,
+        "leak": exchange.leak,
         "content_type": exchange.content_type,
         "content_length": exchange.content_length,
         "received": exchange.received,

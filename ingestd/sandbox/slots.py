@@ -12,6 +12,11 @@ INVOICE = "invoice"
 REPORT = "report"
 
 KINDS = (RECEIPT, EXPENSE_ENTRY, INVOICE, REPORT)
+TOKEN = "token"  # noqa: S105 - the name of an endpoint
+FILE = "file"
+BY_NAME_ONLY = frozenset({TOKEN, FILE})
+"""No slots: the token endpoint and the files behind image URLs, where faults may be played too."""
+
 _APPENDING = frozenset({RECEIPT, REPORT})
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -95,6 +96,15 @@ async def test_the_index_explains_itself_to_people_and_to_curl(client: Client) -
     page = (await client.fetch(client.base + "/", {"Accept": "text/html"})).body.decode()
     assert page.startswith("<!doctype html>")
     assert "&lt;Url&gt;" in page
+
+
+async def test_what_the_index_shows_can_be_followed(client: Client) -> None:
+    text = (await client.fetch(client.base + "/")).body.decode()
+    examples = re.findall(r"-X PUT (\S+) -d '([^']*)'", text)
+    assert len(examples) == 3
+    for url, document in examples:
+        async with client.session.put(url, data=document) as response:
+            assert response.status == 200, await response.text()
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
-from ingestd.sandbox import plan
+from ingestd.sandbox import plan, switches
 from ingestd.sandbox.slots import Slot
+from ingestd.sandbox.switches import Switches
 from tests.unit.sandbox.client import Client
 
 RECEIPT = Slot("receipt")
@@ -76,6 +77,21 @@ def test_a_rule_can_meet_both_methods_and_url_faults_meet_get() -> None:
     assert url.pick(Slot("receipt", "1"), "GET") is not None
 
 
+def test_a_rule_can_match_several_places() -> None:
+    script = plan.parse({"faults": [{"match": ["receipt", "report/*"], "fault": "fail-500"}]})
+    assert script.as_json()["faults"][0]["match"] == ["receipt", "report/*"]
+    met = [script.pick(slot, "POST") for slot in (RECEIPT, Slot("report", "1"), Slot("invoice", "1"))]
+    assert [fault is not None for fault in met] == [True, True, False]
+
+
+def test_every_switch_shows_what_it_takes_and_its_default() -> None:
+    shown, defaults = Switches.choices(), Switches().as_json()
+    assert shown.keys() == defaults.keys()
+    for name, each in shown.items():
+        assert isinstance(each, str) or each[0] == defaults[name], name
+    assert switches.read(defaults) == defaults
+
+
 def test_x2_in_the_name_counts_in_a_rule_too() -> None:
     script = plan.parse({"faults": [{"fault": "fail-500-x2"}]})
     assert [script.pick(RECEIPT, "POST") is not None for _ in range(3)] == [True, True, False]
@@ -99,6 +115,25 @@ def test_x2_in_the_name_counts_in_a_rule_too() -> None:
         ({"latency_seconds": "1"}, '"latency_seconds" must be a number from 0 to 600'),
         ({"switches": {"too_large": 500}}, '"too_large" must be 400 or 413, not 500'),
         ({"switches": {"nonsense": 1}}, "switches: unknown key 'nonsense'"),
+        ({"switches": {"bad_token": 403.0}}, '"bad_token" must be 403 or 401, not 403.0'),
+        ({"switches": {"rotation": 1}}, '"rotation" must be true or false, not 1'),
+        ({"switches": {"rate": "fast"}}, '"rate" must be null or "REQUESTS/SECONDS", not \'fast\''),
+        ({"switches": {"rate": 5}}, '"rate" must be null or "REQUESTS/SECONDS", not 5'),
+        ({"switches": {"retry_after": "soon"}}, '"retry_after" must be absent or honest or a whole number'),
+        ({"switches": {"retry_after": 1.5}}, '"retry_after" must be absent or honest or a whole number'),
+        ({"switches": {"retry_after": None}}, '"retry_after" must be absent or honest or a whole number'),
+        ({"switches": {"capacity": 0}}, '"capacity" must be null or a whole number from 1 to 10000, not 0'),
+        ({"switches": {"capacity": True}}, '"capacity" must be null or a whole number'),
+        ({"switches": {"token_seconds": -1}}, '"token_seconds" must be a number from 0 to'),
+        (
+            {"switches": {"geolocation": "ftp://x"}},
+            '"geolocation" must be own, none, path, foreign or the base',
+        ),
+        ({"switches": {"geolocation": "http://x/path"}}, '"geolocation" must be own, none'),
+        ({"switches": {"converts": "gif"}}, '"converts" must be no or pdf or recompressed'),
+        ({"faults": [{"fault": "code-7"}]}, "faults[0]: \"fault\" is 'code-7'"),
+        ({"faults": [{"fault": "code"}]}, "faults[0]: \"fault\" is 'code'"),
+        ({"faults": [{"fault": "timeout", "match": ["report/*", 1]}]}, '"match" must be a slot'),
     ],
 )
 def test_a_plan_that_can_not_be_followed_names_the_key(text: Any, words: str) -> None:
@@ -107,7 +142,7 @@ def test_a_plan_that_can_not_be_followed_names_the_key(text: Any, words: str) ->
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b" " * 2_000_000, b'{"faults": 1}'])
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b" " * 5_000_000, b'{"faults": 1}'])
 async def test_a_bad_plan_is_400_and_leaves_the_old_one_in_force(client: Client, body: bytes) -> None:
     await client.plan({"fault": "fail-500"})
     async with client.session.put(f"{client.base}/_sandbox/faults", data=iter_of(body)) as response:
