@@ -13,11 +13,12 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+CYRUS := $(VENV)/cyrus
 INSTALLED := $(VENV)/.installed
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help demo test coverage lint fuzz torture bench clean packages-demo packages-test packages-torture
+.PHONY: help demo test coverage lint fuzz torture soak bench clean packages-demo packages-test packages-torture
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -43,8 +44,11 @@ fuzz: packages-test $(INSTALLED) ## 20,000 spoiled documents of every format (FU
 	@FUZZ_CASES=$(or $(FUZZ_CASES),20000) FUZZ_SEED=$(or $(FUZZ_SEED),0) \
 		$(BIN)/python -m pytest tests/fuzz -s $(ARGS)
 
-torture: packages-torture $(INSTALLED) ## kills, crash points and power cuts by the hundred; wants root
+torture: packages-torture $(INSTALLED) $(CYRUS) ## kills, crash points and power cuts by the hundred; wants root
 	@$(BIN)/python -m pytest tests/torture -v -rs --timeout=3600 $(ARGS)
+
+soak: packages-torture $(INSTALLED) ## an hour of steady load and trouble: nothing may grow (SOAK_SECONDS)
+	@SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) $(BIN)/python -m pytest tests/torture/test_soak.py -s $(ARGS)
 
 bench: packages-demo $(INSTALLED) ## receipts per second, beside a bare upload loop, as a ratio
 	@$(BIN)/python bench/throughput.py $(ARGS)
@@ -63,6 +67,18 @@ $(INSTALLED): pyproject.toml constraints.txt | packages-demo
 	PYTHONWARNINGS=ignore::UserWarning "$${pip[@]}" install \
 		--constraint constraints.txt --build-constraint constraints.txt --editable '.[html]' --group dev
 	touch $@
+
+# To install Debian's Cyrus would remove Debian's Dovecot, and the other way round: it is only unpacked. Where that
+# can't be done the tests of the second mail server are skipped, and say so.
+$(CYRUS): | $(INSTALLED)
+	@download="$$(mktemp -d)"
+	trap 'rm -rf "$$download"' EXIT
+	if ! (cd "$$download" && apt-get download cyrus-common cyrus-imapd &>log); then
+		echo "No Cyrus can be had: the tests of a second mail server will be skipped" >&2
+		exit 0
+	fi
+	for package in "$$download"/*.deb; do dpkg -x "$$package" "$$download/unpacked"; done
+	mv "$$download/unpacked" $@
 
 # --- packages of the system ---------------------------------------------------------------------------------
 
@@ -86,6 +102,7 @@ packages-test:
 	type -P pdftoppm pdftotext pdfinfo >/dev/null || missing+=(poppler-utils)
 	[[ -x /usr/sbin/dovecot ]] || missing+=(dovecot-imapd)
 	[[ -x /usr/lib/dovecot/lmtp ]] || missing+=(dovecot-lmtpd)
+	type -P prlimit setpriv >/dev/null || missing+=(util-linux)
 	$(need_pango)
 	$(install_missing)
 
@@ -101,6 +118,9 @@ packages-torture:
 	[[ -x /usr/sbin/dovecot ]] || missing+=(dovecot-imapd)
 	[[ -x /usr/lib/dovecot/lmtp ]] || missing+=(dovecot-lmtpd)
 	type -P setpriv unshare >/dev/null || missing+=(util-linux)
+	type -P pdftotext >/dev/null || missing+=(poppler-utils)
+	$(need_pango)
+	$(need_libraries_of_cyrus)
 	$(install_missing)
 
 # python: the first interpreter that is new enough and can make a venv (Debian packs ensurepip separately).
@@ -131,6 +151,16 @@ for library in libpango-1.0.so.0:libpango-1.0-0 libpangoft2-1.0.so.0:libpangoft2
 	grep -qF "$${library%%:*}" <<<"$$ldconfig" || missing+=("$${library##*:}")
 done
 [[ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ]] || missing+=(fonts-dejavu-core)
+endef
+
+define need_libraries_of_cyrus
+ldconfig=$$(PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p)
+for library in libical.so.3:libical3 libicuuc.so.72:libicu72 libjansson.so.4:libjansson4 libkrb5.so.3:libkrb5-3 \
+	libldap-2.5.so.0:libldap-2.5-0 libpcre.so.3:libpcre3 libpq.so.5:libpq5 libsasl2.so.2:libsasl2-2 \
+	libwrap.so.0:libwrap0 libxapian.so.30:libxapian30 libxml2.so.2:libxml2; do
+	grep -qF "$${library%%:*}" <<<"$$ldconfig" || missing+=("$${library##*:}")
+done
+compgen -G '/usr/lib/*/sasl2/libplain.so*' >/dev/null || missing+=(libsasl2-modules)
 endef
 
 # A failing `apt-get update` is not the end: a foreign source may be down while Debian's own answer.

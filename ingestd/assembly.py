@@ -16,6 +16,7 @@ from pathlib import Path
 from ingestd import __version__
 from ingestd.clock import process_clock
 from ingestd.configfile import cautions
+from ingestd.descriptors import intake_width
 from ingestd.destinations.concur import ConcurImageV1
 from ingestd.domain.errors import ConfigurationError
 from ingestd.domain.routing import PLACEHOLDER, Destined, Pages
@@ -29,13 +30,13 @@ from ingestd.normalizer import JOB, normalizing
 from ingestd.normalizer.letter_making import JOB as LETTERS_JOB
 from ingestd.normalizer.mail_opening import LimitedMailOpener
 from ingestd.offload.pool import Offload
-from ingestd.pipeline import Flow, Pipeline, UpkeepSettings
+from ingestd.pipeline import Flow, IntakeSettings, Pipeline, UpkeepSettings
 from ingestd.pipeline.merging import Merging
 from ingestd.pipeline.passwords import problems as password_problems
 from ingestd.pipeline.passwords import warnings as password_warnings
 from ingestd.pipeline.placing import unusable
 from ingestd.replies import SmtpCorrespondent
-from ingestd.settings import MEGABYTE, Secret, Settings
+from ingestd.settings import MEGABYTE, OAuthSettings, Secret, Settings
 from ingestd.sources.folder import FolderSource
 from ingestd.sources.mail.credentials import MailboxLogin
 from ingestd.sources.mail.dns_keys import DnsKeys
@@ -43,7 +44,7 @@ from ingestd.sources.mail.judging import Doorkeeper
 from ingestd.sources.mail.mailbox import MailboxSource
 from ingestd.sources.trouble import check_folder
 from ingestd.spool import Spool
-from ingestd.storage import ledger_url, open_spool, run_lock, storage_problem
+from ingestd.storage import ledger_url, new_clock, open_spool, run_lock, storage_problem
 
 LARGEST_OUTPUT_BYTES = 512 * MEGABYTE
 """Of a limited process: the members of an archive together (less, in the normalizer's words), or an image."""
@@ -62,6 +63,8 @@ class House:
     pipeline: Pipeline
     reader: LedgerReader
     sources: Mapping[str, Source]
+    destinations: Mapping[str, Destination]
+    clock: Clock
     version: str = __version__
 
 
@@ -113,15 +116,15 @@ async def assemble(
     """
     async with AsyncExitStack() as stack:
         spool = open_spool(settings)
-        stack.enter_context(run_lock(settings))
+        clock = new_clock(settings)
+        stack.enter_context(run_lock(settings, clock))
         ledger = open_ledger(ledger_url(settings), migrate=True, spool_path=spool.path, alone=True)
         stack.push_async_callback(ledger.aclose)
         reader = open_reader(ledger_url(settings), spool_path=spool.path)
         stack.push_async_callback(reader.aclose)
-        destinations = _destinations(settings)
+        destinations = _destinations(settings, observer)
         for destination in destinations.values():
             stack.push_async_callback(destination.aclose)
-        clock = process_clock()
         owner = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         merging = Merging(settings.routes, destinations)
         sources: dict[str, Source] = {
@@ -145,7 +148,7 @@ async def assemble(
             spool=spool,
             normalizer=normalizing.PreparingNormalizer(offload, spool, settings.preparation, letters),
             destinations=destinations,
-            policies={name: target.retry for name, target in settings.targets.items()},
+            rules={name: target.rules for name, target in settings.targets.items()},
             routes=settings.routes,
             observer=observer,
             clock=clock,
@@ -155,10 +158,17 @@ async def assemble(
             grace=settings.uploads.grace,
             preparation=settings.preparation,
             upkeep=_upkeep(settings),
+            intake=IntakeSettings(width=intake_width(settings)),
             exclusive=settings.storage.ledger is None,
             discreet=frozenset(mailbox.name for mailbox in settings.mailboxes),
         )
-        yield House(pipeline=Pipeline(flow, sources), reader=reader, sources=sources)
+        yield House(
+            pipeline=Pipeline(flow, sources),
+            reader=reader,
+            sources=sources,
+            destinations=destinations,
+            clock=clock,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,16 +215,25 @@ class _MailRoom:
         return sources
 
 
-def _destinations(settings: Settings) -> dict[str, Destination]:
+def _destinations(settings: Settings, observer: Observer | None = None) -> dict[str, Destination]:
     return {
-        name: ConcurImageV1(target, connections=settings.uploads.workers)
+        name: ConcurImageV1(target, connections=settings.uploads.workers, observer=observer)
         for name, target in settings.targets.items()
     }
 
 
+@asynccontextmanager
+async def open_destination(settings: Settings, name: str) -> AsyncIterator[Destination]:
+    """One target by its name, for a command that asks it something."""
+    destination = _destinations(settings)[name]
+    try:
+        yield destination
+    finally:
+        await destination.aclose()
+
+
 def _upkeep(settings: Settings) -> UpkeepSettings:
-    retried = (name for name, target in settings.targets.items() if target.on_unconfirmed == "retry")
-    return UpkeepSettings(keep=settings.storage.keep, retry_unconfirmed=frozenset(retried))
+    return UpkeepSettings(keep=settings.storage.keep)
 
 
 # --- checks -----------------------------------------------------------------------------------------------
@@ -240,14 +259,7 @@ def check_secrets(settings: Settings) -> Findings:
     """Whether this user can read every token, and whether others can."""
     problems: list[str] = []
     warnings: list[str] = []
-    for target in settings.targets.values():
-        secrets = {f"targets.{target.name}": target.token}
-        secrets |= {f"targets.{target.name}.accounts.{a}": secret for a, secret in target.accounts.items()}
-        for key, secret in secrets.items():
-            if secret is not None:
-                problems += [f"{_secret_key(key, secret)}: {p}" for p in token_problems(secret)]
-                warnings += [f"{_secret_key(key, secret)}: {w}" for w in token_warnings(secret)]
-    for key, secret, read in _mail_secrets(settings):
+    for key, secret, read in (*_target_secrets(settings), *_mail_secrets(settings)):
         problems += [f"{key}: {problem}" for problem in token_problems(secret, read)]
         warnings += [f"{key}: {warning}" for warning in token_warnings(secret)]
     return Findings(tuple(problems), tuple(warnings))
@@ -317,6 +329,22 @@ def _storage_problems(directory: Path) -> list[str]:
     if not os.access(nearest, os.W_OK | os.X_OK):
         return [storage_problem(directory, PermissionError(0, f"{nearest} is not writable for this user"))]
     return []
+
+
+def _target_secrets(settings: Settings) -> Iterator[tuple[str, Secret, Callable[[Secret], str]]]:
+    """Like `_mail_secrets`. `cli.examining_logins` looks after logins, whose first token may be gone."""
+    told: set[Secret] = set()
+    for target in settings.targets.values():
+        key = f"targets.{target.name}"
+        logins = {key: target.oauth or target.token}
+        logins |= {f"{key}.accounts.{account}": login for account, login in target.accounts.items()}
+        for place, login in logins.items():
+            match login:
+                case Secret():
+                    yield _secret_key(place, login), login, read_secret
+                case OAuthSettings(client_secret=Secret() as secret) if secret not in told:
+                    told.add(secret)  # accounts share the client
+                    yield f"{place}.oauth.client_secret_file", secret, read_secret
 
 
 def _mail_secrets(settings: Settings) -> Iterator[tuple[str, Secret, Callable[[Secret], str]]]:

@@ -8,10 +8,13 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from datetime import timedelta
 
 from ingestd.assembly import House, assemble, new_letters, new_offload
+from ingestd.beside import Beside
+from ingestd.clock import Clock, process_clock
+from ingestd.descriptors import allow_many, intake_width
 from ingestd.domain.errors import IngestdError
 from ingestd.domain.states import NEEDS_PERSON, State
 from ingestd.interfaces import Observer
@@ -24,6 +27,10 @@ DONE, BROKEN, USAGE, NEEDS_ATTENTION = 0, 1, 2, 3
 
 STATUS_EVERY = timedelta(seconds=5)
 
+WALL_EVERY = timedelta(seconds=5)
+WALL_APART = timedelta(minutes=1)
+"""A wall clock that was set by more is spoken of; people compare what we write with their watches."""
+
 
 def run_daemon(
     settings: Settings,
@@ -32,10 +39,14 @@ def run_daemon(
     until_idle: timedelta | None = None,
 ) -> RunResult:
     """Runs until stopped (or idle). Raises what broke, ConfigurationError and LedgerLocked among it."""
+    allow_many()
+    intake_width(settings)  # that there are too few open files is said before any process is started
+    beside = Beside(settings, observer)
+    observer = beside.observer
     with ExitStack() as stack:
         offload = stack.enter_context(new_offload(settings))
         letters = _letters(settings, observer, stack)
-        return asyncio.run(_run(settings, observer, offload, letters, until_idle))
+        return asyncio.run(_run(settings, beside, offload, letters, until_idle))
 
 
 def exit_code(result: RunResult) -> int:
@@ -95,19 +106,22 @@ def _letters(settings: Settings, observer: Observer, stack: ExitStack) -> Offloa
 
 async def _run(
     settings: Settings,
-    observer: Observer,
+    beside: Beside,
     offload: Offload,
     letters: Offload | None,
     until_idle: timedelta | None,
 ) -> RunResult:
-    manager = ServiceManager()
+    manager, observer = ServiceManager(), beside.observer
+    # Fed until all is closed: a ledger or a process that takes its time to end is no hang.
+    feeding = asyncio.create_task(_feed_watchdog(manager), name="watchdog")
     try:
-        async with assemble(settings, observer, offload, letters) as house:
+        async with AsyncExitStack() as stack:
+            house = await stack.enter_async_context(assemble(settings, observer, offload, letters))
+            if until_idle is None:  # who starts a single run sees how it ends
+                await stack.enter_async_context(beside.running(house))
             _obey_signals(house, manager, observer)
-            talk = [
-                asyncio.create_task(_feed_watchdog(manager), name="watchdog"),
-                asyncio.create_task(_tell_status(manager, house), name="status"),
-            ]
+            telling = asyncio.create_task(_tell_status(manager, house), name="status")
+            watching = asyncio.create_task(_watch_wall(process_clock(), observer), name="wall")
             notices = dict.fromkeys((*offload.notices, *(letters.notices if letters else ())))
             for notice in notices:
                 observer.note("offload.weakened", level="warning", reason=notice)
@@ -117,13 +131,14 @@ async def _run(
                     until_idle=until_idle, started=lambda: manager.tell("READY=1")
                 )
             finally:
-                for task in talk:
-                    task.cancel()
-                await asyncio.gather(*talk, return_exceptions=True)
+                await _ended(telling)
+                await _ended(watching)
             observer.note("run.stopped", trouble="; ".join(result.trouble))
             return result
     finally:
-        manager.tell("STOPPING=1")
+        await _ended(feeding)
+        # Once more: the processes that are left are ended without an event loop.
+        manager.tell("STOPPING=1", *(["WATCHDOG=1"] if manager.watchdog else []))
         manager.close()
 
 
@@ -145,6 +160,11 @@ def _obey_signals(house: House, manager: ServiceManager, observer: Observer) -> 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _feed_watchdog(manager: ServiceManager) -> None:
@@ -169,3 +189,19 @@ async def _tell_status(manager: ServiceManager, house: House) -> None:
         words += house.pipeline.trouble
         manager.tell("STATUS=" + "; ".join(words).replace("\n", " "))
         await asyncio.sleep(STATUS_EVERY.total_seconds())
+
+
+async def _watch_wall(clock: Clock, observer: Observer) -> None:
+    """Say once when the machine's clock was set. Ours goes on as it was: nothing is due sooner or later."""
+    said = timedelta()
+    while True:
+        await asyncio.sleep(WALL_EVERY.total_seconds())
+        jumped = clock.wall_jumped
+        if abs(jumped - said) > WALL_APART:
+            said = jumped
+            observer.note(
+                "clock.set",
+                level="warning",
+                seconds=round(jumped.total_seconds()),
+                reason="the clock of this machine was set; ingestd goes by its own until it is restarted",
+            )

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from ingestd.interfaces import Level
+from ingestd.interfaces import Level, Observer
 from ingestd.settings import LogSettings
 
 
@@ -52,7 +52,7 @@ class Logs:
 class Observers:
     """Tells several observers."""
 
-    def __init__(self, *observers: Any) -> None:
+    def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
     def note(self, event: str, /, *, level: Level = "info", **fields: object) -> None:

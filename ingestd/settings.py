@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from ingestd.domain.mail import Person
-from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Route
+from ingestd.domain.rules import TargetRules
 
 MEGABYTE = 1_000_000
 
@@ -68,15 +68,17 @@ class ConcurImageV1Settings:
     url: str
     authorization: Literal["Bearer", "OAuth"] = "Bearer"
     token: Secret | None = None
-    accounts: Mapping[str, Secret] = field(default_factory=dict)
-    on_unconfirmed: Literal["hold", "retry"] = "hold"
+    """A static token; None where `oauth` gets them."""
+    oauth: "OAuthSettings | None" = None
+    accounts: Mapping[str, "Secret | OAuthSettings"] = field(default_factory=dict)
+    """Other people's: a static token, or a login of their own."""
     timeout: timedelta = timedelta(seconds=60)
     """Longest silence of the server after the body was sent."""
     max_bytes: int = 10 * MEGABYTE
     """The API says "10 MB" without saying which; the smaller reading is safe."""
     max_pages: int = 200
     """Nothing is documented; a receipt of more pages is a mistake."""
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    rules: TargetRules = field(default_factory=TargetRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,25 @@ class FolderSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConcurLogin:
+    """What the logins of SAP Concur have beside RFC 6749 (Authentication v2): data centres, and companies.
+
+    `command` is what a person runs to log in. Company tokens (grant "company") come of `company`, a UUID, and
+    of `request_token`, which lives for 24 hours; without them `ingestd login` asks.
+    """
+
+    api_url: str
+    """The base of API calls until the server tells another one (its `geolocation`), as configured."""
+    command: str
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts, with what is below them, that a geolocation may name beside SAP Concur's own."""
+    company: str | None = None
+    request_token: Secret | None = None
+    redirect_url: str | None = None
+    """Where the browser ends, as registered for the client; None: a page on loopback that nobody serves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthSettings:
     """OAuth 2.0 (RFC 6749) for one login. `provider` fills in the URLs and the scope where they are known.
 
@@ -108,7 +129,8 @@ class OAuthSettings:
     or with a browser (RFC 8252) at `authorize_url`.
     """
 
-    grant: Literal["refresh_token", "client_credentials"]
+    grant: Literal["refresh_token", "client_credentials", "company"]
+    """`company` is SAP Concur's: the password grant with a company request token."""
     token_url: str
     client_id: str
     scope: str = ""
@@ -118,6 +140,8 @@ class OAuthSettings:
     authorize_url: str | None = None
     store: Path
     """File of the tokens got so far, owned by the daemon (0600)."""
+    concur: ConcurLogin | None = None
+    """Of a target that is SAP Concur; None for mailboxes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +172,8 @@ class MailboxSettings:
     require: Literal["dmarc", "dkim", "none"] = "dmarc"
     trusted_authserv: tuple[str, ...] = ()
     """Whose Authentication-Results are believed: the authserv-id of our own server (RFC 8601 section 2.5)."""
+    exchange_internal: bool = False
+    """Believe Exchange that a colleague sent it; only where all mail comes through Exchange."""
     strangers: Literal["hold", "reject"] = "hold"
     flood: Flood = field(default_factory=lambda: Flood(messages=500, within=timedelta(hours=1)))
     after: Literal["move", "flag", "delete", "leave"] = "move"
@@ -183,6 +209,39 @@ class SmtpSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSettings:
+    """Whom to tell, by which ways, of what needs a person, and how often at most."""
+
+    mail: tuple[str, ...] = ()
+    """Addresses; sent with the mail server of `smtp`."""
+    webhook: str | None = field(default=None, repr=False)
+    """A URL that is told as well; such URLs are mostly secrets."""
+    webhook_secret: Secret | None = None
+    """Where another one is kept."""
+    waiting: timedelta = timedelta(hours=4)
+    """A receipt that waits for longer is spoken of."""
+    failing: timedelta = timedelta(minutes=30)
+    """The same of a source or target that fails."""
+    low_disk: int = 400 * MEGABYTE
+    """Free bytes where the storage directory is."""
+    after: timedelta = timedelta(minutes=1)
+    """What is over sooner is not spoken of, nor is well what was well for less."""
+    every: timedelta = timedelta(hours=1)
+    """Shortest time between two messages of trouble."""
+    most_per_day: int = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Where /metrics is served."""
+
+    host: str = "127.0.0.1"
+    port: int = 9464
+    open: bool = False
+    """True: others than this machine may ask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -199,4 +258,6 @@ class Settings:
     mailboxes: tuple[MailboxSettings, ...] = ()
     people: tuple[Person, ...] = ()
     smtp: SmtpSettings | None = None
+    alerts: AlertSettings | None = None
+    metrics: MetricsSettings | None = None
     routes: tuple[Route, ...] = ()

@@ -13,7 +13,21 @@ from typing import Annotated
 import typer
 
 from ingestd import __version__
-from ingestd.cli import asking, deciding, doctor, login, replay, running, showing, storing, submitting
+from ingestd.cli import (
+    alerting,
+    asking,
+    auditing,
+    deciding,
+    doctor,
+    exporting,
+    fetching,
+    login,
+    replay,
+    running,
+    showing,
+    storing,
+    submitting,
+)
 from ingestd.domain.errors import (
     ConfigurationError,
     IllegalTransition,
@@ -59,18 +73,22 @@ for name, command, summary in (
     ("run", running.run, "Watch the folders and upload what arrives."),
     ("check", running.check, "Check the configuration; upload nothing."),
     ("doctor", doctor.doctor, "Look at everything it works with."),
-    ("login", login.login, "Let ingestd into a mailbox (OAuth 2.0)."),
+    ("alerts", alerting.alerts, "Show what people were told, or try it."),
+    ("login", login.login, "Let ingestd in where OAuth 2.0 is wanted."),
     ("demo", running.demo, "Show the whole way, without an account."),
     ("sandbox", running.sandbox, "Run a local stand-in for SAP Concur."),
     ("replay", replay.replay, "Take a message once more, from the spool."),
     ("submit", submitting.submit, "Hand over files without a folder."),
     ("list", asking.list_receipts, "Show receipts, newest first."),
     ("show", showing.show, "Tell everything about one receipt."),
+    ("url", fetching.url, "Print the short-lived URL of an image."),
+    ("fetch", fetching.fetch, "Fetch an image from the target."),
     ("retry", deciding.retry, "Try receipts once more."),
     ("confirm", deciding.confirm, "Record that a lost upload did arrive."),
     ("drop", deciding.drop, "Give receipts up for good."),
     ("balance", asking.balance, "Prove that nothing is lost."),
-    ("export", asking.export, "Write every receipt as CSV or JSON lines."),
+    ("audit", auditing.audit, "Prove histories and originals."),
+    ("export", exporting.export, "Write receipts as a table, or as evidence."),
     ("migrate", storing.migrate, "Bring the ledger to this version."),
     ("backup", storing.backup, "Copy the ledger while the daemon runs."),
 ):

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ingestd.cli.session import ConfigOption, configured, with_ledger
+from ingestd.cli.session import ConfigOption, clock_beside, configured, with_ledger
 from ingestd.cli.showing import found
-from ingestd.clock import process_clock
 from ingestd.domain.errors import ConfigurationError, IllegalTransition, IngestdError
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.routing import Destined
@@ -54,16 +53,16 @@ def retry(
             [f"--state {state}: only held, rejected, failed and unconfirmed can be retried"]
         )
 
+    clock = clock_beside(settings)
+
     async def act(ledger: Ledger, reader: LedgerReader) -> int:
         failures = 0
         for receipt in await _chosen(reader, ids or [], state):
             try:
                 current = receipt
                 if place is not None:
-                    now = process_clock()()
-                    current = await ledger.assign(receipt, destined=place, account=None, now=now)
-                now = process_clock()()
-                moved = await ledger.move(current, Event.REQUEUE, now=now, actor=actor())
+                    current = await ledger.assign(receipt, destined=place, account=None, now=clock())
+                moved = await ledger.move(current, Event.REQUEUE, now=clock(), actor=actor())
                 typer.echo(f"{moved.id}  {moved.filename}: {receipt.state} -> {moved.state}")
             except IngestdError as error:
                 failures += 1
@@ -86,6 +85,8 @@ def confirm(
     """
     settings = configured(config)
 
+    clock = clock_beside(settings)
+
     async def act(ledger: Ledger, reader: LedgerReader) -> None:
         receipt = await found(reader, receipt_id)
         if receipt.state is not State.UNCONFIRMED:
@@ -95,7 +96,7 @@ def confirm(
         moved = await ledger.move(
             receipt,
             Event.CONFIRM,
-            now=process_clock()(),
+            now=clock(),
             image_id=image_id.strip(),
             reason="Confirmed by a person.",
             actor=actor(),
@@ -116,6 +117,8 @@ def drop(ids: IdsArgument = None, config: ConfigOption = None) -> None:
     if not ids:
         raise ConfigurationError(["name receipts by ID"])
 
+    clock = clock_beside(settings)
+
     async def act(ledger: Ledger, reader: LedgerReader) -> int:
         failures = 0
         for receipt in await _chosen(reader, ids, None):
@@ -123,7 +126,7 @@ def drop(ids: IdsArgument = None, config: ConfigOption = None) -> None:
                 moved = await ledger.move(
                     receipt,
                     Event.DROP,
-                    now=process_clock()(),
+                    now=clock(),
                     reason="Dropped by a person.",
                     actor=actor(),
                 )

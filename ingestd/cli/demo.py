@@ -33,7 +33,7 @@ from ingestd.cli.session import with_reader
 from ingestd.configfile import load_configuration
 from ingestd.domain.errors import ConfigurationError
 from ingestd.domain.receipt import Receipt
-from ingestd.domain.states import SETTLED, State
+from ingestd.domain.states import State
 from ingestd.settings import Settings
 
 PATIENCE_SECONDS = 55.0
@@ -179,7 +179,7 @@ def _follow(
     while time.monotonic() < deadline and daemon.poll() is None:
         receipts = {one.sha256: one for one in with_reader(settings, lambda reader: reader.find())}
         for receipt in receipts.values():
-            if receipt.state in SETTLED and receipt.id not in shown:
+            if receipt.settled and receipt.id not in shown:
                 shown.add(receipt.id)
                 typer.echo(f"  [{len(shown)}/{len(acts)}] {receipt.path}: {receipt.state}")
                 if receipt.path == REPEAT_OF and not copied:

@@ -5,19 +5,24 @@ Servers are asked as the caller, who may read the secrets; files are tried as th
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from ingestd.cli.finding import Finding, Weight
 from ingestd.cli.rendering import one_line, print_json
 from ingestd.cli.session import ConfigOption, JsonOption, act_as_owner, with_reader
+from ingestd.clock import process_clock
 from ingestd.configfile import find_configuration, load_configuration
 from ingestd.domain.errors import IngestdError
 from ingestd.domain.states import NEEDS_PERSON, SETTLED
 from ingestd.interfaces import Balance, LedgerReader
 from ingestd.offload.errors import OffloadBroken
 from ingestd.settings import MEGABYTE, Settings
+
+if TYPE_CHECKING:
+    from ingestd.cli.examining_marks import Marked
 
 MARKS: dict[Weight, str] = {"good": "✓", "warning": "!", "bad": "✗"}
 
@@ -34,9 +39,11 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     ingestd doctor --json | jq '.findings[] | select(.state != "good")'
     """
     settings = load_configuration(find_configuration(config))
-    findings = [*_configuration(settings), *asyncio.run(_servers(settings))]
+    marked: list[Marked] = []
+    findings = [*_configuration(settings), *asyncio.run(_servers(settings, marked.append))]
     act_as_owner(settings.storage.directory)
     findings += [*_storage(settings), *_folders(settings), *_processes(settings), *_ledger(settings)]
+    findings += _marks(settings, marked)
     healthy = not any(finding.weight == "bad" for finding in findings)
     if as_json:
         print_json({"healthy": healthy, "findings": [_as_json(finding) for finding in findings]})
@@ -47,8 +54,10 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 def _configuration(settings: Settings) -> Iterator[Finding]:
     from ingestd.assembly import check_mail, check_passwords, check_secrets
+    from ingestd.beside import check_alerts
 
     found = check_secrets(settings) + check_passwords(settings) + check_mail(settings)
+    found += check_alerts(settings)
     for problem in found.problems:
         yield Finding(subject="configuration", what="keys", weight="bad", says=problem)
     for warning in found.warnings:
@@ -57,15 +66,27 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         count = f"{len(settings.targets)} target(s), {len(settings.folders)} folder(s), "
         count += f"{len(settings.mailboxes)} mailbox(es), {len(settings.routes)} route(s)"
         yield Finding(subject="configuration", what="keys", says=count)
+    if settings.alerts is not None and not found.problems:
+        yield _alerts(settings)
 
 
-async def _servers(settings: Settings) -> list[Finding]:
+def _alerts(settings: Settings) -> Finding:
+    from ingestd.beside import alert_ways
+
+    ways = ", ".join(way.name for way in alert_ways(settings, process_clock()))
+    return Finding(subject="alerts", what="who is told", says=f"{ways}; `ingestd alerts --test` tries it")
+
+
+async def _servers(settings: Settings, tell_marked: "Callable[[Marked], None]") -> list[Finding]:
     from ingestd.assembly import ask_targets
     from ingestd.cli.examining import examine_mail
+    from ingestd.cli.examining_logins import examine_logins
 
     problems = await ask_targets(settings)
+    logins = [finding for _, finding in examine_logins(settings, process_clock()())]
     findings = []
     for name in settings.targets:
+        findings += [finding for finding in logins if finding.subject == f"target {name}"]
         own = [problem for problem in problems if problem.startswith(f"targets.{name}: ")]
         subject = f"target {name}"
         findings += [
@@ -74,7 +95,7 @@ async def _servers(settings: Settings) -> list[Finding]:
         ]
         if not own:
             findings.append(Finding(subject=subject, what="answer", says="answers, and takes the token"))
-    return findings + await examine_mail(settings)
+    return findings + await examine_mail(settings, tell_marked)
 
 
 def _storage(settings: Settings) -> Iterator[Finding]:
@@ -178,6 +199,18 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield from with_reader(settings, ask)
     except IngestdError as error:
         yield Finding(subject="ledger", what="books", weight="bad", says=str(error))
+
+
+def _marks(settings: Settings, marked: "Sequence[Marked]") -> list[Finding]:
+    """Of another ingestd, in our mailboxes. A ledger that can't be read was told of before."""
+    from ingestd.cli.examining_marks import foreign_marks
+
+    if not marked:
+        return []
+    try:
+        return asyncio.run(foreign_marks(settings, marked))
+    except IngestdError:
+        return []
 
 
 def _books(books: Balance) -> Iterator[Finding]:

@@ -5,9 +5,10 @@ thing that can be wrong, with what to do. No message is read or sent; missing ta
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from ingestd.cli.examining_marks import Marked
 from ingestd.cli.finding import Finding
 from ingestd.clock import process_clock
 from ingestd.http.oauth import OAuthUnavailable
@@ -23,17 +24,26 @@ from ingestd.sources.mail.imap import (
     Selected,
 )
 from ingestd.sources.mail.imap_login import connected
+from ingestd.sources.mail.second_connection import KEYWORD, keeps_keywords
 
-KEYWORD = "$Ingestd"
 CERTIFICATE_DAYS = 14
 """Fewer days than this are a warning: somebody has to act soon."""
 CLOCK_APART = timedelta(minutes=2)
 QUOTA_SHARE = 0.9
 
+TellMarked = Callable[[Marked], None]
 
-async def examine_mailbox(settings: MailboxSettings) -> list[Finding]:
-    """From the name to the clock; ends at the first thing without which the next can't be looked at."""
-    examined = _Examined(settings)
+
+def _tell_nobody(marked: Marked) -> None:
+    """Whoever has no ledger at hand can't judge them."""
+
+
+async def examine_mailbox(settings: MailboxSettings, tell_marked: TellMarked = _tell_nobody) -> list[Finding]:
+    """From the name to the clock; ends at the first thing without which the next can't be looked at.
+
+    `tell_marked` hears of the messages that bear the mark.
+    """
+    examined = _Examined(settings, tell_marked)
     return [finding async for finding in examined.findings()]
 
 
@@ -47,9 +57,9 @@ async def examine_smtp(settings: SmtpSettings) -> Finding:
     return Finding(subject="smtp", what="answers", says=f"{place} takes mail from {settings.sender}")
 
 
-async def examine_mail(settings: Settings) -> list[Finding]:
+async def examine_mail(settings: Settings, tell_marked: TellMarked = _tell_nobody) -> list[Finding]:
     """All mailboxes at once, then the mail server for answers."""
-    found = await asyncio.gather(*(examine_mailbox(mailbox) for mailbox in settings.mailboxes))
+    found = await asyncio.gather(*(examine_mailbox(each, tell_marked) for each in settings.mailboxes))
     smtp = [] if settings.smtp is None else [await examine_smtp(settings.smtp)]
     return [finding for findings in found for finding in findings] + smtp
 
@@ -68,8 +78,9 @@ def login_advice(settings: MailboxSettings) -> str:
 class _Examined:
     """One mailbox under examination."""
 
-    def __init__(self, settings: MailboxSettings) -> None:
+    def __init__(self, settings: MailboxSettings, tell_marked: TellMarked) -> None:
         self._settings = settings
+        self._tell_marked = tell_marked
 
     async def findings(self) -> AsyncIterator[Finding]:
         for look in (self._name, self._connection):
@@ -151,6 +162,7 @@ class _Examined:
             return
         yield self._good("mailbox", f"{self._settings.mailbox} holds {selected.exists} message(s)")
         yield self._keywords(selected)
+        await self._look_at_marks(session, selected)
         if self._settings.after == "move":
             for target in dict.fromkeys((self._settings.uploaded, self._settings.rejected)):
                 yield await self._target(session, target)
@@ -178,11 +190,21 @@ class _Examined:
             )
 
     def _keywords(self, selected: Selected) -> Finding:
-        if selected.keywords or KEYWORD in selected.flags:
+        if keeps_keywords(selected):
             return self._good("keywords", f"messages are marked with {KEYWORD}")
         if "\\Seen" in selected.flags:
             return self._warning("keywords", "are not kept here: messages are marked as read instead")
         return self._bad("keywords", "no marks are kept here", f"let {self._settings.user} change messages")
+
+    async def _look_at_marks(self, session: ImapSession, selected: Selected) -> None:
+        if not keeps_keywords(selected):
+            return
+        try:
+            uids = await session.search("UNDELETED", "KEYWORD", KEYWORD)
+        except ImapRefused:
+            return
+        if uids:
+            self._tell_marked(Marked(self._settings, selected.uidvalidity, uids))
 
     async def _target(self, session: ImapSession, name: str) -> Finding:
         try:

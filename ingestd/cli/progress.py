@@ -90,6 +90,6 @@ def _settled_state(event: str, fields: dict[str, object]) -> str | None:
     if event in ("receipt.rejected", "receipt.held"):
         return event.partition(".")[2]
     state = fields.get("state")
-    if event in ("attempt.finished", "receipt.accepted") and state in {str(s) for s in SETTLED}:
+    if fields.get("settled") or (event == "receipt.accepted" and state in {str(s) for s in SETTLED}):
         return str(state)
     return None

@@ -47,6 +47,12 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
         "due_at": moment(receipt.due_at),
         "received_at": moment(receipt.received_at),
         "updated_at": moment(receipt.updated_at),
+        "tried_since": moment(receipt.tried_since),
+        "ask_at": moment(receipt.ask_at),
+        "verify_at": moment(receipt.verify_at),
+        "verified_at": moment(receipt.verified_at),
+        "person": receipt.person,
+        "arrival": receipt.arrival,
         "warnings": list(receipt.image.warnings) if receipt.image else [],
     }
 
@@ -66,6 +72,7 @@ def image_json(image: ReceiptImage) -> dict[str, Any]:
 
 def history_json(entry: HistoryEntry) -> dict[str, Any]:
     return {
+        "version": entry.version,
         "at": moment(entry.at),
         "event": entry.event,
         "before": str(entry.before) if entry.before else None,
@@ -81,13 +88,22 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
         "number": attempt.number,
         "started_at": moment(attempt.started_at),
         "finished_at": moment(attempt.finished_at),
+        "milliseconds": milliseconds(attempt),
         "outcome": attempt.outcome,
         "status": attempt.status,
         "correlation_id": attempt.correlation_id,
         "error_id": attempt.error_id,
         "message": attempt.message,
         "bytes_sent": attempt.bytes_sent,
+        "slot_before": None if attempt.slot_before is None else str(attempt.slot_before),
     }
+
+
+def milliseconds(attempt: Attempt) -> int | None:
+    """How long the attempt took; None while it is open."""
+    if attempt.finished_at is None:
+        return None
+    return (attempt.finished_at - attempt.started_at) // 1000
 
 
 def balance_json(balance: Balance) -> dict[str, Any]:

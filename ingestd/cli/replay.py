@@ -21,7 +21,8 @@ def replay(
     """Take a message that came by mail once more, from the spool; the mailbox isn't touched.
 
     It is opened anew, and goes where the routes send it now; you vouch for its sender. What was uploaded
-    before is a repeat and stays as it is; what was rejected, failed or dropped is tried again.
+    before is a repeat and stays as it is; what was rejected, failed or dropped is tried again. Of a message
+    larger than the mailbox's max_size only the header came in: it can't be replayed.
 
     \b
     ingestd replay '<CAF1x9@mail.example.com>'

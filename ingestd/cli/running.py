@@ -11,6 +11,7 @@ import typer
 
 from ingestd.cli.rendering import destined, local_moment, one_line
 from ingestd.cli.session import ConfigOption, act_as_owner, configured, with_reader
+from ingestd.clock import process_clock
 from ingestd.configfile import find_configuration, load_configuration
 from ingestd.configfile.values import parse_duration
 from ingestd.domain.errors import ConfigurationError, LedgerUnavailable
@@ -46,9 +47,11 @@ def run(
     from ingestd.assembly import check_places, check_secrets
     from ingestd.daemon import exit_code, run_daemon
     from ingestd.logs import Observers, open_logs
+    from ingestd.storage import demand_disk
 
     patience = _duration("--wait", wait)
     settings = configured(config)
+    demand_disk(settings)
     findings = check_secrets(settings) + check_places(settings, folders=until_idle)
     if findings.problems:
         raise ConfigurationError(findings.problems)
@@ -88,10 +91,14 @@ def check(
         check_places,
         check_secrets,
     )
+    from ingestd.beside import check_alerts
 
     settings = load_configuration(find_configuration(config))
     # Tokens are read as the caller (systemd reads them as root), folders are tried as the owner.
     findings = check_secrets(settings) + check_passwords(settings) + check_mail(settings)
+    findings += check_alerts(settings)
+    logins, good = _logins(settings)
+    findings += logins
     if online and not findings.problems:
         findings += Findings(tuple(asyncio.run(ask_targets(settings))))
         findings += _examined(settings)
@@ -101,6 +108,8 @@ def check(
         typer.echo(f"warning: {warning}", err=True)
     if findings.problems:
         raise ConfigurationError(findings.problems)
+    for sentence in good:
+        typer.echo(sentence)
     counts = f"{len(settings.folders)} folder(s), {len(settings.targets)} target(s)"
     counts += f", {len(settings.mailboxes)} mailbox(es)" if settings.mailboxes else ""
     answers = " The targets answer." if online else ""
@@ -116,11 +125,13 @@ def sandbox(
     """Run a local stand-in for SAP Concur: no account, nothing leaves this machine.
 
     Any token is good except bad-* and expired-*; any ID exists except unknown-*; an ID like fail-503 or
-    timeout plays that fault. Open the address it prints for all of it.
+    timeout plays that fault. It also gives tokens (/oauth2/v0/token), keeps rate limits, and plays faults by
+    the clock. Open the address it prints for all of it.
 
     \b
     ingestd sandbox
     curl -s http://127.0.0.1:8085/_sandbox/images
+    curl -X PUT http://127.0.0.1:8085/_sandbox/timeline -d '{"seed": 7, "seconds": 600}'
     """
     from ingestd.sandbox import serve
 
@@ -154,6 +165,18 @@ def demo(
     from ingestd.cli.demo import play
 
     raise typer.Exit(play(directory))
+
+
+def _logins(settings: Settings) -> tuple["Findings", list[str]]:
+    """What there is to say of the logins of targets: problems and warnings, and what is well."""
+    from ingestd.assembly import Findings
+    from ingestd.cli.examining_logins import examine_logins
+
+    texts: dict[str, list[str]] = {"good": [], "warning": [], "bad": []}
+    for key, finding in examine_logins(settings, process_clock()()):
+        fix = f"; {finding.fix}" if finding.fix else ""
+        texts[finding.weight].append(one_line(f"{key}: {finding.says}{fix}"))
+    return Findings(tuple(texts["bad"]), tuple(texts["warning"])), texts["good"]
 
 
 def _examined(settings: Settings) -> "Findings":

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from ingestd.clock import Clock
 from ingestd.configfile import find_configuration, load_configuration
 from ingestd.interfaces import Ledger, LedgerReader
 from ingestd.settings import Settings
@@ -56,6 +57,13 @@ def act_as_owner(directory: Path) -> None:
     os.setgroups(groups)
     os.setgid(status.st_gid)
     os.setuid(status.st_uid)
+
+
+def clock_beside(settings: Settings) -> Clock:
+    """What to write times by: the clock of the daemon that may be running."""
+    from ingestd.storage import ledger_clock
+
+    return ledger_clock(settings)
 
 
 def with_reader(settings: Settings, ask: Callable[[LedgerReader], Awaitable[T]]) -> T:

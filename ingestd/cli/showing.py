@@ -1,5 +1,6 @@
 """`ingestd show`: everything known about one receipt: its state, what to do, what it is made of and what was
-done to it, its history and its attempts; or what became of an arrival, which replies to mails name.
+done to it, its history and its attempts (supporting.py); or what became of an arrival, which replies to mails
+name.
 """
 
 from collections.abc import Sequence
@@ -24,27 +25,12 @@ from ingestd.cli.rendering import (
     receipt_json,
 )
 from ingestd.cli.session import ConfigOption, JsonOption, configured, with_reader
+from ingestd.cli.supporting import next_step, tell_attempts, tell_support, verification
 from ingestd.domain.document import Document
 from ingestd.domain.errors import UnknownReceipt
 from ingestd.domain.receipt import Attempt, Receipt
 from ingestd.domain.states import State
 from ingestd.interfaces import Arrived, HistoryEntry, LedgerReader, Mailed
-
-NEXT = {
-    State.RECEIVED: "Nothing: it will be checked when `ingestd run` runs.",
-    State.READY: "Nothing: it will be uploaded when it is due and `ingestd run` runs.",
-    State.CLAIMED: "Nothing: it is about to be uploaded.",
-    State.UPLOADING: "Nothing: it is being uploaded.",
-    State.HELD: "Decide: `ingestd retry {id}` (add --to TARGET:SLOT if it had no route), "
-    "or `ingestd drop {id}`.",
-    State.UNCONFIRMED: "Look in the target if the image is there. "
-    "If so: `ingestd confirm {id} --image-id ID`. If not: `ingestd retry {id}`.",
-    State.REJECTED: "Send a better file, or `ingestd retry {id}` if the reason is gone, "
-    "or `ingestd drop {id}`.",
-    State.FAILED: "Remove the cause, then `ingestd retry {id}`; or `ingestd drop {id}`.",
-    State.UPLOADED: "Nothing: done.",
-    State.DROPPED: "Nothing: a person decided that it is not wanted.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +126,8 @@ def _as_json(known: _Known) -> dict[str, object]:
     image = known.receipt.image
     return {
         **receipt_json(known.receipt),
-        "arrival": known.receipt.arrival,
-        "person": known.receipt.person,
+        "next": next_step(known.receipt),
+        "verification": verification(known.receipt, known.history, moment),
         "mail": None if known.mailed is None else mail_json(known.mailed),
         "files": [document_json(document, known.receipt) for document in known.documents],
         "image": None if image is None else image_json(image),
@@ -167,11 +153,15 @@ def _arrived_json(several: _Several) -> dict[str, object]:
 
 def _tell(known: _Known) -> None:
     _tell_receipt(known.receipt)
+    verified = verification(known.receipt, known.history)
+    if verified is not None:
+        typer.echo(f"verified   {one_line(verified)}")
     if known.mailed is not None:
         tell_mail(known.mailed)
     _tell_documents(known)
     _tell_history(known.history)
-    _tell_attempts(known.attempts)
+    tell_attempts(known.attempts)
+    tell_support(known.receipt, known.attempts)
 
 
 def _tell_receipt(receipt: Receipt) -> None:
@@ -180,7 +170,7 @@ def _tell_receipt(receipt: Receipt) -> None:
     say(f"state      {receipt.state}")
     if receipt.reason:
         say(f"reason     {one_line(receipt.reason)}")
-    say(f"next       {NEXT[receipt.state].format(id=receipt.id)}")
+    say(f"next       {next_step(receipt)}")
     say(f"file       {one_line(receipt.path)}  (from {receipt.source})")
     say(f"slot       {destined(receipt)}" + (f"  as {receipt.account}" if receipt.account else ""))
     if receipt.person:
@@ -213,23 +203,8 @@ def _tell_history(history: Sequence[HistoryEntry]) -> None:
     say = typer.echo
     say("\nhistory")
     for entry in history:
-        reason = f"  {entry.reason}" if entry.reason else ""
+        reason = f"  {one_line(entry.reason)}" if entry.reason else ""
         say(f"  {local_moment(entry.at)}  {entry.event:<10} -> {entry.after:<12} by {entry.actor}{reason}")
-
-
-def _tell_attempts(attempts: Sequence[Attempt]) -> None:
-    say = typer.echo
-    if attempts:
-        say("\nattempts")
-    for attempt in attempts:
-        answer = f"HTTP {attempt.status}" if attempt.status else "no answer"
-        say(
-            f"  {attempt.number}. {local_moment(attempt.started_at)}  {attempt.outcome or 'open'}  ({answer})"
-        )
-        if attempt.correlation_id:
-            say(f"     correlation ID {attempt.correlation_id}")
-        if attempt.message:
-            say(f"     {attempt.message}")
 
 
 def _tell_arrived(several: _Several) -> None:

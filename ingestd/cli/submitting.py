@@ -14,13 +14,12 @@ from ingestd.cli.deciding import actor, checked_destination
 from ingestd.cli.rendering import destined, print_json, receipt_json
 from ingestd.cli.session import ConfigOption, JsonOption, both_sides, configured
 from ingestd.cli.showing import found
-from ingestd.clock import process_clock
 from ingestd.configfile import find_configuration, load_configuration
-from ingestd.domain.document import Document, Origin, OriginKind, display_name
+from ingestd.domain.document import Document, Instant, Origin, OriginKind, display_name
 from ingestd.domain.errors import ConfigurationError
 from ingestd.domain.receipt import Receipt, new_id
 from ingestd.domain.routing import Destined
-from ingestd.domain.states import NEEDS_PERSON, SETTLED, State
+from ingestd.domain.states import NEEDS_PERSON, State
 from ingestd.interfaces import NewArrival
 from ingestd.settings import Settings
 
@@ -73,7 +72,7 @@ def submit(
         _check_files(opened, merge=merge)
         settings = configured(config)
         results = asyncio.run(_submit(settings, opened, place, account, merge=merge, again=again))
-    settled = all(receipt.state in SETTLED for receipt, _ in results)
+    settled = all(receipt.settled for receipt, _ in results)
     if wait and not settled and not daemon_runs(settings):
         typer.echo(
             "ingestd: no `ingestd run` is active on this storage, so nothing is uploaded yet", err=True
@@ -124,10 +123,10 @@ async def _submit(
     merge: bool,
     again: bool,
 ) -> Results:
-    from ingestd.storage import open_spool
+    from ingestd.storage import ledger_clock, open_spool
 
     spool = open_spool(settings)
-    clock = process_clock()
+    clock = ledger_clock(settings)
     results: Results = []
     groups = [opened] if merge else [[file] for file in opened]
     async with both_sides(settings) as (ledger, _):
@@ -146,7 +145,7 @@ async def _submit(
                         arrived_as=name if merge else "",
                     )
                 )
-            arrival = _submission(documents, place, account, again=again)
+            arrival = _submission(documents, place, account, again=again, now=clock())
             accepted = await ledger.accept(arrival, now=clock())
             receipt = accepted.receipts[0]
             results.append((receipt, receipt.id in accepted.repeats))
@@ -154,12 +153,12 @@ async def _submit(
 
 
 def _submission(
-    documents: Sequence[Document], place: Destined, account: str | None, *, again: bool
+    documents: Sequence[Document], place: Destined, account: str | None, *, again: bool, now: Instant
 ) -> NewArrival:
     from ingestd.pipeline.merging import new_receipt
 
     return NewArrival(
-        id=new_id(process_clock()()),
+        id=new_id(now),
         origin=Origin(
             kind=OriginKind.SUBMISSION, source="submit", path=documents[0].filename, sender=actor()
         ),
@@ -174,7 +173,7 @@ async def _settled(settings: Settings, results: Results) -> Results:
     async with reading(settings) as reader:
         while True:
             results = [(await found(reader, receipt.id), repeat) for receipt, repeat in results]
-            if all(receipt.state in SETTLED for receipt, _ in results) or not daemon_runs(settings):
+            if all(receipt.settled for receipt, _ in results) or not daemon_runs(settings):
                 return results
             await asyncio.sleep(WAIT_LOOK.total_seconds())
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ingestd.configfile.alert_tables import alert_cautions
 from ingestd.domain.routing import PLACEHOLDER, Destined, Route, compile_pattern
 from ingestd.settings import MailboxSettings, Settings
 
@@ -14,8 +15,10 @@ def cautions(settings: Settings) -> Iterator[str]:
         yield from _account_cautions(settings)
     if settings.people and not settings.mailboxes:
         yield "people: there is no [[mailboxes]] table, so nobody can send anything"
-    if settings.smtp is not None and not any(mailbox.reply for mailbox in settings.mailboxes):
+    alerted = settings.alerts is not None and settings.alerts.mail
+    if settings.smtp is not None and not alerted and not any(box.reply for box in settings.mailboxes):
         yield "smtp: no mailbox has reply = true, so nothing is answered"
+    yield from alert_cautions(settings)
 
 
 def _mailbox_cautions(key: str, mailbox: MailboxSettings) -> Iterator[str]:
@@ -25,13 +28,38 @@ def _mailbox_cautions(key: str, mailbox: MailboxSettings) -> Iterator[str]:
             "only DKIM signatures count, which ingestd verifies itself; write the name with which its "
             "Authentication-Results begin"
         )
+    if mailbox.require == "dmarc" and not mailbox.exchange_internal and _is_exchange_online(mailbox.host):
+        yield (
+            f"{key}.exchange_internal: is not set, and mail between colleagues of one Microsoft 365 "
+            "organisation often carries no proof: it will be held. Write exchange_internal = true if mail "
+            "reaches this mailbox through Exchange Online alone"
+        )
+    yield from _allow_cautions(key, mailbox)
+
+
+def _is_exchange_online(host: str) -> bool:
+    return host.lower().rstrip(".") in {"outlook.office365.com", "outlook.office.com"}
+
+
+def _allow_cautions(key: str, mailbox: MailboxSettings) -> Iterator[str]:
     everybody = [pattern for pattern in mailbox.allow if _is_public(pattern)]
+    loose = [pattern for pattern in mailbox.allow if pattern not in everybody and _is_loose(pattern)]
     if mailbox.require == "none" and everybody:
         yield (
             f'{key}.allow: {everybody[0]!r} with require = "none": anybody in the world can upload; name who '
             'may send, or write require = "dmarc"'
         )
-    elif mailbox.require == "none":
+    elif everybody:
+        yield (
+            f"{key}.allow: {everybody[0]!r}: anybody in the world who has a mail domain can upload; name who "
+            "may send"
+        )
+    if loose:
+        yield (
+            f"{key}.allow: {loose[0]!r} lets in domains that anybody can register; write the domains out "
+            '("*@example.com", and "*@*.example.com" for those below it)'
+        )
+    if mailbox.require == "none" and not everybody:
         yield (
             f'{key}.require: "none": anybody can write one of these senders into a message; write "dmarc" or '
             '"dkim" unless your mail server refuses forged senders'
@@ -42,6 +70,11 @@ def _is_public(pattern: str) -> bool:
     """Whether it lets everybody in, or a whole top-level domain."""
     domain = pattern.rpartition("@")[2]
     return "*" in domain and not domain.removeprefix("*.").count(".")
+
+
+def _is_loose(pattern: str) -> bool:
+    """Whether a `*` stands where it may complete a registered name: *@example.*, *@*example.com."""
+    return "*" in pattern.rpartition("@")[2].removeprefix("*.")
 
 
 def _account_cautions(settings: Settings) -> Iterator[str]:

@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ingestd.configfile.alert_tables import alert_contradictions
+from ingestd.configfile.login_contradictions import login_problems, shared_variables
 from ingestd.configfile.mail_contradictions import is_loopback, mail_contradictions
 from ingestd.configfile.tables import LEAST_MEMORY_BYTES
 from ingestd.domain.routing import PLACEHOLDER, Destined, InvalidSlot, Route, compile_pattern
@@ -25,8 +27,10 @@ def contradictions(settings: Settings) -> Iterator[str]:
     yield from _preparation_problems(settings)
     for target in settings.targets.values():
         yield from _target_problems(target)
+    yield from shared_variables(settings)
     yield from _folder_problems(settings)
     yield from mail_contradictions(settings)
+    yield from alert_contradictions(settings)
     for number, route in enumerate(settings.routes, 1):
         yield from _route_problems(f"routes[{number}]", route, settings)
 
@@ -73,11 +77,14 @@ def _target_problems(target: ConcurImageV1Settings) -> Iterator[str]:
         yield f"{key}.url: http:// would show the token to the network; use https:// (http only to loopback)"
     if url.query or url.fragment or url.username or url.password:
         yield f"{key}.url: must not hold a query, a fragment or a password"
-    if target.retry.first < SHORTEST_PAUSE:
+    yield from login_problems(key, target)
+    if target.rules.retry.first < SHORTEST_PAUSE:
         yield f"{key}.retry.first: shorter than 100ms would be a storm; write 100ms or more"
+    if target.rules.retry.max_age < target.rules.retry.ceiling:
+        yield f"{key}.retry.max_age: is shorter than one pause ({key}.retry.ceiling); write a longer time"
     if target.timeout < SHORTEST_TIMEOUT:
         yield f"{key}.timeout: an upload needs a second at least; write 1s or more"
-    if target.retry.first > target.retry.ceiling:
+    if target.rules.retry.first > target.rules.retry.ceiling:
         yield f"{key}.retry.first: is longer than {key}.retry.ceiling"
 
 

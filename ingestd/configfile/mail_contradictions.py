@@ -8,7 +8,8 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from ingestd.domain.mail import Person
-from ingestd.settings import MailboxSettings, OAuthSettings, Secret, Settings, SmtpSettings
+from ingestd.normalizer.mail_bounds import MOST_MESSAGE_BYTES
+from ingestd.settings import MEGABYTE, MailboxSettings, OAuthSettings, Secret, Settings, SmtpSettings
 from ingestd.sources.mail.addresses import canonical_address, compile_sender_pattern
 
 SHORTEST_POLL = timedelta(seconds=5)
@@ -58,8 +59,16 @@ def _mailbox_problems(key: str, mailbox: MailboxSettings, settings: Settings) ->
             f'{key}.allow: nobody may send; write who may, like allow = ["*@example.com"], or add a '
             "[[people]] table"
         )
+    if mailbox.max_size > MOST_MESSAGE_BYTES:
+        most = f"{MOST_MESSAGE_BYTES // MEGABYTE}MB"
+        yield f'{key}.max_size: messages larger than {most} can\'t be opened; write "{most}" or less'
     if mailbox.reply and settings.smtp is None:
         yield f"{key}.reply: answers need a mail server; add an [smtp] table, or write reply = false"
+    if mailbox.exchange_internal and mailbox.require != "dmarc":
+        yield (
+            f'{key}.exchange_internal: has no effect with require = "{mailbox.require}"; remove it, or write '
+            'require = "dmarc"'
+        )
     yield from _address_problems(key, mailbox)
     yield from _time_problems(key, mailbox)
     if mailbox.oauth is not None:
@@ -100,11 +109,11 @@ def _oauth_problems(key: str, oauth: OAuthSettings) -> Iterator[str]:
         "authorize_url": oauth.authorize_url,
     }
     for name, url in urls.items():
-        if url is not None and (problem := _url_problem(url)) is not None:
+        if url is not None and (problem := url_problem(url)) is not None:
             yield f"{key}.{name}: {problem}"
 
 
-def _url_problem(text: str) -> str | None:
+def url_problem(text: str) -> str | None:
     try:
         url = urlsplit(text)
         host = url.hostname or ""

@@ -3,7 +3,6 @@
 `provider` stands for the addresses and scopes that are the same for everybody at that provider.
 """
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,12 +22,11 @@ from ingestd.configfile.values import (
     Positive,
     Size,
     Table,
+    optional_secret,
     secret,
-    secret_path,
-    secret_variable,
 )
 from ingestd.domain.mail import Person
-from ingestd.settings import MEGABYTE, Flood, MailboxSettings, OAuthSettings, Secret, SmtpSettings
+from ingestd.settings import MEGABYTE, Flood, MailboxSettings, OAuthSettings, SmtpSettings
 
 Grant = Literal["refresh_token", "client_credentials"]
 
@@ -117,12 +115,12 @@ class OAuth(Table):
             token_url=filled(self.token_url, known.token_url) or "",
             client_id=self.client_id,
             scope=self.scope or known.scopes.get(self.grant, ""),
-            client_secret=_optional_secret(
+            client_secret=optional_secret(
                 self.client_secret_file, base, mailbox, kind="CLIENT_SECRET", needed=needs_secret
             ),
             refresh_token=None
             if needs_secret
-            else _optional_secret(self.refresh_token_file, base, mailbox, kind="REFRESH_TOKEN"),
+            else optional_secret(self.refresh_token_file, base, mailbox, kind="REFRESH_TOKEN"),
             device_url=filled(self.device_url, known.device_url),
             authorize_url=filled(self.authorize_url, known.authorize_url),
             store=storage / "tokens" / f"{mailbox}.json",
@@ -143,6 +141,7 @@ class Mailbox(Table):
     allow: list[Line] = Field(default_factory=list)
     require: Literal["dmarc", "dkim", "none"] = "dmarc"
     trusted_authserv: list[AuthservId] = Field(default_factory=list)
+    exchange_internal: bool = False
     strangers: Literal["hold", "reject"] = "hold"
     flood: FloodText = Flood(messages=500, within=timedelta(hours=1))
     after: Literal["move", "flag", "delete", "leave"] = "move"
@@ -224,13 +223,3 @@ class Smtp(Table):
             most_per_hour=self.most_per_hour,
             timeout=self.timeout,
         )
-
-
-def _optional_secret(
-    given: str | None, base: Path, mailbox: str, *, kind: str, needed: bool = False
-) -> Secret | None:
-    """From its file, else from its environment variable where that is set, or the secret is needed."""
-    if given is not None:
-        return Secret(file=secret_path(given, base))
-    variable = secret_variable(mailbox, kind=kind)
-    return Secret(environment=variable) if needed or variable in os.environ else None

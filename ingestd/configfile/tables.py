@@ -9,8 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from ingestd.configfile.alert_tables import Alerts, Metrics
+from ingestd.configfile.login_tables import TargetOAuth
 from ingestd.configfile.mail_tables import Mailbox, People, Smtp
 from ingestd.configfile.values import (
     Duration,
@@ -18,6 +20,7 @@ from ingestd.configfile.values import (
     PathText,
     Polling,
     Positive,
+    RequestRate,
     Size,
     Table,
     parse_duration,
@@ -26,12 +29,15 @@ from ingestd.configfile.values import (
 )
 from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Pages, Repeat, Route
+from ingestd.domain.rules import GatePolicy, TargetRules
 from ingestd.settings import (
     MEGABYTE,
     ConcurImageV1Settings,
     FolderSettings,
     LogSettings,
+    OAuthSettings,
     PreparationSettings,
+    Secret,
     Settings,
     StorageSettings,
     UploadSettings,
@@ -110,10 +116,24 @@ class _Retry(Table):
     ceiling: Duration = timedelta(minutes=15)
     unavailable: Duration = timedelta(minutes=5)
     attempts: Positive = 12
+    max_age: Duration = timedelta(days=14)
+
+
+class _Gate(Table):
+    concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
+    adaptive: bool = True
+    rate: RequestRate | None = None
 
 
 class _Account(Table):
     token_file: PathText | None = None
+    oauth: TargetOAuth | None = None
+
+    @model_validator(mode="after")
+    def _has_one_login(self) -> "_Account":
+        if self.token_file is not None and self.oauth is not None:
+            raise ValueError("token_file: there is an oauth table, too; keep one of them")
+        return self
 
 
 class _Target(Table):
@@ -121,25 +141,89 @@ class _Target(Table):
     url: str
     authorization: Literal["Bearer", "OAuth"] = "Bearer"
     token_file: PathText | None = None
+    oauth: TargetOAuth | None = None
     on_unconfirmed: Literal["hold", "retry"] = "hold"
+    ask_first: bool = True
+    not_there_after: Duration = timedelta(minutes=5)
+    look_up_for: Duration = timedelta(days=1)
+    verify: bool = False
     timeout: Duration = timedelta(seconds=60)
     max_bytes: Size = 10 * MEGABYTE
     max_pages: Positive = 200
     retry: _Retry = Field(default_factory=_Retry)
+    gate: _Gate = Field(default_factory=_Gate)
     accounts: dict[Name, _Account] = Field(default_factory=dict)
 
-    def settings(self, name: str, base: Path) -> ConcurImageV1Settings:
+    @model_validator(mode="after")
+    def _has_one_login(self) -> "_Target":
+        if self.token_file is not None and self.oauth is not None:
+            raise ValueError("token_file: there is an oauth table, too; keep one of them")
+        if self.oauth is not None and self.oauth.client_id is None:
+            raise ValueError("oauth.client_id: is missing; write the ID of the application in SAP Concur")
+        for name, account in self.accounts.items():
+            if account.oauth is not None and account.oauth.of_person(self.oauth).client_id is None:
+                raise ValueError(
+                    f"accounts.{name}.oauth.client_id: is missing, and there is no oauth table of the target "
+                    "to take it from; write the ID of the application in SAP Concur"
+                )
+        return self
+
+    def settings(self, name: str, base: Path, storage: Path) -> ConcurImageV1Settings:
+        url = self.url.rstrip("/")
+        oauth = None
+        if self.oauth is not None:
+            oauth = self.oauth.settings(base, storage, url=url, target=name)
         return ConcurImageV1Settings(
             name=name,
-            url=self.url.rstrip("/"),
+            url=url,
             authorization=self.authorization,
-            token=secret(self.token_file, base, name, kind="TOKEN"),
-            accounts={a: secret(t.token_file, base, name, a, kind="TOKEN") for a, t in self.accounts.items()},
-            on_unconfirmed=self.on_unconfirmed,
+            token=None if oauth else secret(self.token_file, base, name, kind="TOKEN"),
+            oauth=oauth,
+            accounts={
+                person: self._login_of(person, account, oauth, name, base, storage)
+                for person, account in self.accounts.items()
+            },
             timeout=self.timeout,
             max_bytes=self.max_bytes,
             max_pages=self.max_pages,
+            rules=self._rules(),
+        )
+
+    def _login_of(
+        self,
+        person: str,
+        account: _Account,
+        target: OAuthSettings | None,
+        name: str,
+        base: Path,
+        storage: Path,
+    ) -> Secret | OAuthSettings:
+        """`target`: the login of the target itself, whose client it is unless the account names another."""
+        if account.oauth is None:
+            return secret(account.token_file, base, name, person, kind="TOKEN")
+        shared = None
+        if target is not None and account.oauth.client_id in (None, target.client_id):
+            shared = target.client_secret
+        return account.oauth.of_person(self.oauth).settings(
+            base,
+            storage,
+            url=self.url.rstrip("/"),
+            target=name,
+            account=person,
+            client_secret=shared,
+        )
+
+    def _rules(self) -> TargetRules:
+        return TargetRules(
             retry=RetryPolicy(**self.retry.model_dump()),
+            gate=GatePolicy(
+                concurrency=self.gate.concurrency, adaptive=self.gate.adaptive, rate=self.gate.rate
+            ),
+            on_unconfirmed=self.on_unconfirmed,
+            ask_first=self.ask_first,
+            not_there_after=self.not_there_after,
+            look_up_for=self.look_up_for,
+            verify=self.verify,
         )
 
 
@@ -203,6 +287,8 @@ class File(Table):
     mailboxes: list[Mailbox] = Field(default_factory=list)
     people: list[People] = Field(default_factory=list)
     smtp: Smtp | None = None
+    alerts: Alerts | None = None
+    metrics: Metrics | None = None
     routes: list[_Route] = Field(default_factory=list)
 
     def settings(self, base: Path) -> Settings:
@@ -212,11 +298,13 @@ class File(Table):
             uploads=UploadSettings(**self.uploads.model_dump()),
             preparation=self.preparation.settings(base, keep=storage.keep),
             log=LogSettings(**self.log.model_dump()),
-            targets={name: target.settings(name, base) for name, target in self.targets.items()},
+            targets={n: target.settings(n, base, storage.directory) for n, target in self.targets.items()},
             folders=tuple(folder.settings(base) for folder in self.folders),
             mailboxes=tuple(mailbox.settings(base, storage.directory) for mailbox in self.mailboxes),
             people=tuple(person.settings() for person in self.people),
             smtp=None if self.smtp is None else self.smtp.settings(base),
+            alerts=None if self.alerts is None else self.alerts.settings(base, min_free=storage.min_free),
+            metrics=None if self.metrics is None else self.metrics.settings(),
             routes=tuple(route.settings(base) for route in self.routes),
         )
 

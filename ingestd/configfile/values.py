@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, StringConstraints
 
+from ingestd.domain.rules import Rate
 from ingestd.settings import Flood, Secret
 
 LONGEST_DURATION = timedelta(days=3650)
@@ -85,6 +86,14 @@ def _flood(value: object) -> object:
     raise ValueError('write at most so many messages in a time, like "500/1h" or "20/10m"')
 
 
+def _rate(value: object) -> object:
+    if isinstance(value, str) and (match := _FLOOD.fullmatch(value.strip())):
+        requests, within = int(match[1]), parse_duration(match[2])
+        if requests and within:
+            return Rate(requests=requests, within=within)
+    raise ValueError('write at most so many requests in a time, like "120/5m" or "10/1s"')
+
+
 _FLOOD = re.compile(r"(\d{1,9})\s*/\s*(.+)")
 
 PathText = Annotated[str, BeforeValidator(_path)]
@@ -99,6 +108,7 @@ Line = Annotated[str, BeforeValidator(_line)]
 Host = Annotated[str, BeforeValidator(_host)]
 AuthservId = Annotated[str, BeforeValidator(_authserv_id)]
 """With what a server begins its Authentication-Results; empty for one that names itself nowhere."""
+RequestRate = Annotated[InstanceOf[Rate], BeforeValidator(_rate)]
 FloodText = Annotated[InstanceOf[Flood], BeforeValidator(_flood)]
 
 
@@ -113,6 +123,16 @@ def secret(given: str | None, base: Path, *names: str, kind: str) -> Secret:
     if given is None:
         return Secret(environment=secret_variable(*names, kind=kind))
     return Secret(file=secret_path(given, base))
+
+
+def optional_secret(
+    given: str | None, base: Path, *names: str, kind: str, needed: bool = False
+) -> Secret | None:
+    """From its file, else from its environment variable where that is set, or the secret is needed."""
+    if given is not None:
+        return Secret(file=secret_path(given, base))
+    variable = secret_variable(*names, kind=kind)
+    return Secret(environment=variable) if needed or variable in os.environ else None
 
 
 def secret_variable(*names: str, kind: str) -> str:

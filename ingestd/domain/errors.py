@@ -65,6 +65,10 @@ class LedgerTooNew(IngestdError):
     """The ledger was written by a newer ingestd; upgrade this one."""
 
 
+class StorageUnavailable(IngestdError):
+    """The storage directory can't be used just now, and perhaps can later (it is mounted read-only)."""
+
+
 class StorageExhausted(IngestdError):
     """No room left in the storage directory; intake waits, nothing is lost."""
 

@@ -82,3 +82,40 @@ class Pending:
 
 
 Outcome = Uploaded | Throttled | Unavailable | Refused | Unconfirmed | Pending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The slot has an image. `url`: where it can be read for some minutes; None: the target names none."""
+
+    image_id: str
+    url: str | None = field(default=None, repr=False)
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotThere:
+    """The target answered, and there is no image in the slot."""
+
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CannotSay:
+    """The target could not be asked, or its answer decides nothing.
+
+    `obstacle`: what an upload would have met as well, for the gate. None: only this question has no answer;
+    `passing` tells if it may have one another time (a 500), or never will (the slot isn't ours to read).
+    """
+
+    reason: str
+    obstacle: Throttled | Unavailable | None = None
+    passing: bool = False
+    evidence: Evidence = field(default_factory=Evidence)
+
+    @property
+    def worth_asking_again(self) -> bool:
+        return self.passing or self.obstacle is not None
+
+
+LookUp = Found | NotThere | CannotSay

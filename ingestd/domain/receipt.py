@@ -8,10 +8,11 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from ingestd.domain.document import Instant, ReceiptImage
 from ingestd.domain.routing import Destined, Slot
-from ingestd.domain.states import State
+from ingestd.domain.states import SETTLED, State
 
 NO_TARGET = ""
 """Target of a receipt that no route claimed: it is held until a person says where it goes."""
@@ -23,7 +24,10 @@ class Receipt:
 
     `version` counts its transitions; a write names the version it read, so that a stale owner can't write.
     `image` is set from `ready` on. `attempts` counts only those that were spent. `waived` are the reasons it
-    was held for and that a person overruled; none of those checks holds it again.
+    was held for and that a person overruled; none of those checks holds it again. Of an unconfirmed one
+    `ask_at` is when the target is to be asked, None when a person has to look. `tried_since` is the first
+    attempt since a person last sent it on its way. Of an uploaded one `verify_at` is when it is to be read
+    back, and `verified_at` when it was found to be the same.
     """
 
     id: str
@@ -52,6 +56,15 @@ class Receipt:
     reference: str | None = None
     reason: str | None = None
     waived: tuple[str, ...] = ()
+    ask_at: Instant | None = None
+    tried_since: Instant | None = None
+    verify_at: Instant | None = None
+    verified_at: Instant | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more happens to it by itself that its sender should wait for."""
+        return self.state in SETTLED and self.ask_at is None
 
     @property
     def destined(self) -> Destined:
@@ -62,11 +75,19 @@ class Receipt:
         return f"<Receipt {self.id} {self.state} v{self.version} {self.target}:{self.slot} {self.filename!r}>"
 
 
+class SlotBefore(StrEnum):
+    """What a slot that takes one image held before an attempt."""
+
+    EMPTY = "empty"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One upload attempt as recorded: opened before the first byte, closed with its outcome.
 
     `outcome` is None while it is open; an attempt left open by a crash is closed as `orphaned`.
+    `slot_before`: what the slot was found to hold just before this attempt; None when it was not asked.
     """
 
     receipt: str
@@ -80,6 +101,7 @@ class Attempt:
     error_id: str | None = None
     message: str = ""
     bytes_sent: int = 0
+    slot_before: SlotBefore | None = None
 
 
 def new_id(now: Instant) -> str:

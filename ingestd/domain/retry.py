@@ -30,6 +30,8 @@ class RetryPolicy:
     ceiling: timedelta = timedelta(minutes=15)
     unavailable: timedelta = timedelta(minutes=5)
     attempts: int = 12
+    max_age: timedelta = timedelta(days=14)
+    """Counted from the first attempt; an outage spends no attempt, but it spends time."""
 
     @property
     def longest(self) -> timedelta:
@@ -39,11 +41,16 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What the outcome does to the receipt: the event, when it is due again, and if an attempt was spent."""
+    """What the outcome does to the receipt: the event, when it is due again, and if an attempt was spent.
+
+    Of LOSE `due_at` is when the target is to be asked (None: never, a person looks), of CONFIRM `verify_at`
+    is when the image is to be read back.
+    """
 
     event: Event
     due_at: Instant | None = None
     spent: bool = True
+    verify_at: Instant | None = None
 
 
 def later(now: Instant, wait: timedelta) -> Instant:
@@ -55,8 +62,16 @@ def doubled(first: timedelta, times: int, ceiling: timedelta) -> timedelta:
     return timedelta(seconds=min(ceiling.total_seconds(), first.total_seconds() * 2 ** min(times, 60)))
 
 
-def next_step(outcome: Outcome, policy: RetryPolicy, *, attempts: int, now: Instant, jitter: float) -> Step:
-    """The step after `outcome` of attempt number `attempts` (1 for the first).
+def next_step(
+    outcome: Outcome,
+    policy: RetryPolicy,
+    *,
+    attempts: int,
+    now: Instant,
+    jitter: float,
+    since: Instant | None = None,
+) -> Step:
+    """The step after `outcome` of attempt number `attempts` (1 for the first), the first begun at `since`.
 
     `jitter` is a random number in [0, 1). Waits are never below `policy.first`, so that a Retry-After of 0
     can't make a busy loop.
@@ -70,6 +85,8 @@ def next_step(outcome: Outcome, policy: RetryPolicy, *, attempts: int, now: Inst
             return Step(event=Event.LOSE)
         case Pending(ask_after=wait):
             return Step(event=Event.LOSE, due_at=later(now, wait))
+        case Throttled() | Unavailable() if since is not None and now >= later(since, policy.max_age):
+            return Step(event=Event.EXHAUST, spent=not _outside(outcome))
         case Throttled(wait=asked):
             backoff = _backoff(policy, attempts, jitter)
             wait = backoff if asked is None else max(policy.first, min(asked, LONGEST_ASKED_WAIT))
@@ -82,6 +99,11 @@ def next_step(outcome: Outcome, policy: RetryPolicy, *, attempts: int, now: Inst
             return Step(event=Event.DEFER, due_at=later(now, wait), spent=not everything)
         case _:
             assert_never(outcome)
+
+
+def _outside(outcome: Throttled | Unavailable) -> bool:
+    """Whether the cause lies with the target as a whole, and so spends no attempt of the receipt."""
+    return isinstance(outcome, Throttled) or outcome.everything
 
 
 def _backoff(policy: RetryPolicy, attempts: int, jitter: float) -> timedelta:

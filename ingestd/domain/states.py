@@ -6,7 +6,9 @@
     held         requeue -> received, drop -> dropped         a person; a requeue waives the check
     ready        claim -> claimed, drop -> dropped            dispatch, from due_at on
     claimed      begin -> uploading, release -> ready,        its owner; orphaned: release (no byte was sent)
-                 refuse -> failed, hold -> held
+                 refuse -> failed, hold -> held,
+                 lose -> unconfirmed                       its slot, asked first, may hold what an earlier
+                                                           attempt left there without an answer
     uploading    confirm -> uploaded, defer -> ready,         its owner; orphaned: lose (may have arrived)
                  refuse/exhaust -> failed,
                  lose -> unconfirmed
@@ -72,6 +74,7 @@ _TABLE: dict[State, dict[Event, State]] = {
         Event.RELEASE: State.READY,
         Event.REFUSE: State.FAILED,
         Event.HOLD: State.HELD,
+        Event.LOSE: State.UNCONFIRMED,
     },
     State.UPLOADING: {
         Event.CONFIRM: State.UPLOADED,

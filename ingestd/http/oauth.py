@@ -6,18 +6,40 @@ login. Many callers and several processes share one login without spending a ref
 
 import asyncio
 import time
+from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from ingestd.http.oauth_endpoint import Granted, OAuthRefused, OAuthUnavailable, ask_for_token
-from ingestd.http.oauth_store import Damaged, Kept, Reserved, TokenStore, fingerprint
-from ingestd.http.tokens import SecretUnavailable, read_secret
+from ingestd.domain.document import Instant
+from ingestd.http.geolocation import standing
+from ingestd.http.oauth_endpoint import Granted, ask_for_token
+from ingestd.http.oauth_refusals import OAuthRefused, OAuthUnavailable
+from ingestd.http.oauth_seeds import Seeds
+from ingestd.http.oauth_store import Damaged, Kept, Reserved, TokenStore
+from ingestd.http.tokens import SecretUnavailable, redact
 from ingestd.settings import OAuthSettings
 
-__all__ = ["OAuthRefused", "OAuthTokens", "OAuthUnavailable"]
+__all__ = ["Access", "OAuthRefused", "OAuthTokens", "OAuthUnavailable"]
 
 MARGIN = timedelta(seconds=60)
 """A token that expires sooner is not given out: it has to last for the connection it is used for."""
+_REMEMBERED_SECRETS = 32
+"""Of those that were sent or given: more than the workers can still have in hand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """An access token and the only API it may be sent to.
+
+    `base_url`: https://HOST[:PORT][/PATH], without a slash at its end; it may differ from the configured url
+    and may be another one in the next Access. Empty for logins whose tokens are for no HTTP API (mailboxes).
+    `generation` counts the tokens of one login in one process.
+    """
+
+    token: str = field(repr=False)
+    base_url: str = ""
+    generation: int
 
 
 class OAuthTokens:
@@ -27,16 +49,27 @@ class OAuthTokens:
         self._settings = settings
         self._name = name
         self._store = TokenStore(settings.store)
-        self._cached: tuple[str, float] | None = None
+        self._seeds = Seeds(settings, name)
+        self._cached: tuple[Access, float] | None = None
         """A token, and when it is no longer given out, by the monotonic clock."""
-        self._refreshing: asyncio.Task[str] | None = None
+        self._refreshing: asyncio.Task[Access] | None = None
         self._unsaved: tuple[Kept | None, Kept] | None = None
         """What could not be saved, behind what the store held instead of it."""
+        self._generation = 0
+        self._home: str | None = None
+        """Where the login lives as far as this process knows; a login that is kept knows it itself."""
+        self._told: deque[str] = deque(maxlen=_REMEMBERED_SECRETS)
+        self.warning: str | None = None
+        """What the server told last that is not believed, for a person."""
 
     def __repr__(self) -> str:
         return f"<OAuthTokens {self._name}>"
 
     async def access_token(self) -> str:
+        """The token of `access`."""
+        return (await self.access()).token
+
+    async def access(self) -> Access:
         """A token that is good for a minute at least, as far as the server told.
 
         Raises OAuthRefused when a person must act, OAuthUnavailable when it may be better later, and
@@ -52,18 +85,16 @@ class OAuthTokens:
 
     def invalidate(self, token: str) -> None:
         """The server refused this one: the next call fetches another."""
-        if self._cached is not None and self._cached[0] == token:
+        if self._cached is not None and self._cached[0].token == token:
             self._cached = None
 
     async def keep(self, granted: Granted) -> None:
         """Makes a new login (`ingestd login`) the one that is used. Raises OAuthUnavailable."""
         if granted.refresh_token is None:
-            raise OAuthRefused(
-                "the server gave no refresh token, so the login would end within the hour; ask for one: "
-                "Microsoft wants offline_access in scope"
-            )
+            raise OAuthRefused(self._seeds.no_refresh_token)
+        kept = self._seeds.kept(granted.refresh_token, granted, seed=self._seeds.fingerprint())
         async with self._store.locked() as store:
-            await store.save(self._kept(granted.refresh_token, _fingerprint_or_none(self._seed())))
+            await store.save(kept)
         self._unsaved = None
         self._remember(granted)
 
@@ -72,10 +103,21 @@ class OAuthTokens:
         if self._settings.grant == "client_credentials":
             return None
         try:
-            self._current(self._store.load())
+            self._seeds.question(self._store.load())
         except (OAuthUnavailable, SecretUnavailable) as error:
             return str(error)
         return None
+
+    @property
+    def expires_at(self) -> Instant | None:
+        """When a person has to log in again at the latest, None: unknown. Reads the store."""
+        with suppress(OAuthUnavailable, SecretUnavailable):
+            return self._seeds.expires_at(self._store.load())
+        return None
+
+    def redact(self, text: str) -> str:
+        """`text` without the secrets of this login, as far as they were used or can be read."""
+        return redact(text, [*self._told, *self._seeds.secrets()])
 
     async def aclose(self) -> None:
         """Lets a refresh come to its end: what it is given must not be lost."""
@@ -83,30 +125,28 @@ class OAuthTokens:
             with suppress(OAuthUnavailable, SecretUnavailable):
                 await asyncio.shield(self._refreshing)
 
-    def _refreshed(self, task: asyncio.Task[str]) -> None:
+    def _refreshed(self, task: asyncio.Task[Access]) -> None:
         self._refreshing = None
         if not task.cancelled():
             task.exception()  # heard: every caller may have given up
 
-    async def _refresh(self) -> str:
+    async def _refresh(self) -> Access:
         if self._settings.grant == "client_credentials":
             form = {"grant_type": "client_credentials", "scope": self._settings.scope}
-            return self._remember(await ask_for_token(self._settings, form))
+            return self._remember(await ask_for_token(self._settings, form, home=self._home))
         async with self._store.locked() as store:
             # Read under the lock: another process may have spent the one we knew.
             return await self._exchange(store)
 
-    async def _exchange(self, store: Reserved) -> str:
+    async def _exchange(self, store: Reserved) -> Access:
         held = self._held(store)
-        current = self._current(held)
-        form = {
-            "grant_type": "refresh_token",
-            "refresh_token": current.refresh_token,
-            "scope": self._settings.scope,
-        }
-        granted = await ask_for_token(self._settings, form)
-        following = self._kept(granted.refresh_token or current.refresh_token, current.seed)
-        if following != held or self._unsaved is not None:
+        question = self._seeds.question(held)
+        if question.refresh_token is not None:
+            self._told.append(question.refresh_token)
+        home = standing(question.home, self._settings)
+        granted = await ask_for_token(self._settings, question.form, home=home)
+        following = self._seeds.following(question, granted)
+        if following is not None and (following != held or self._unsaved is not None):
             on_disk = held if self._unsaved is None else self._unsaved[0]
             self._unsaved = (on_disk, following)
             await store.save(following)
@@ -118,7 +158,7 @@ class OAuthTokens:
         try:
             found = store.load()
         except Damaged:
-            if self._seed() is None:
+            if self._seeds.fingerprint() is None:
                 raise
             found = None
         if self._unsaved is None:
@@ -128,51 +168,15 @@ class OAuthTokens:
         self._unsaved = None  # somebody logged in meanwhile
         return found
 
-    def _current(self, kept: Kept | None) -> Kept:
-        """The refresh token to use: the kept one, unless the configured one was changed since.
-
-        Raises OAuthRefused when there is none, SecretUnavailable when the only one can't be read.
-        """
-        seed = self._seed()
-        if kept is not None and self._is_ours(kept) and (seed is None or kept.seed == fingerprint(seed)):
-            return kept
-        if seed is not None:
-            return self._kept(seed, fingerprint(seed))
-        if kept is not None:
-            raise OAuthRefused(
-                "the login that is kept belongs to another client_id or token_url; run: "
-                f"ingestd login {self._name}"
-            )
-        if self._settings.refresh_token is not None:
-            read_secret(self._settings.refresh_token)
-        raise OAuthRefused(f"nobody has logged in yet; run: ingestd login {self._name}")
-
-    def _seed(self) -> str | None:
-        """The configured refresh token; it may be removed once it was used."""
-        if self._settings.refresh_token is None:
-            return None
-        try:
-            return read_secret(self._settings.refresh_token)
-        except SecretUnavailable:
-            return None
-
-    def _is_ours(self, kept: Kept) -> bool:
-        return (kept.client_id, kept.token_url) == (self._settings.client_id, self._settings.token_url)
-
-    def _kept(self, refresh_token: str, seed: str | None) -> Kept:
-        return Kept(
-            refresh_token=refresh_token,
-            client_id=self._settings.client_id,
-            token_url=self._settings.token_url,
-            seed=seed,
-        )
-
-    def _remember(self, granted: Granted) -> str:
+    def _remember(self, granted: Granted) -> Access:
         # Of a token that lives shortly, half its life.
         margin = min(MARGIN, granted.lifetime / 2)
-        self._cached = granted.access_token, time.monotonic() + (granted.lifetime - margin).total_seconds()
-        return granted.access_token
-
-
-def _fingerprint_or_none(seed: str | None) -> str | None:
-    return None if seed is None else fingerprint(seed)
+        self._generation += 1
+        self._home, self.warning = granted.home, granted.warning
+        self._told += [s for s in (granted.access_token, granted.refresh_token) if s is not None]
+        configured = "" if self._settings.concur is None else self._settings.concur.api_url
+        access = Access(
+            token=granted.access_token, base_url=self._home or configured, generation=self._generation
+        )
+        self._cached = access, time.monotonic() + (granted.lifetime - margin).total_seconds()
+        return access

@@ -12,16 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from ingestd.http.oauth_endpoint import (
-    Granted,
-    OAuthRefused,
-    OAuthUnavailable,
-    ask,
-    ask_for_token,
-    host_of,
-    seconds_of,
-    text_of,
-)
+from ingestd.http.geolocation import standing
+from ingestd.http.oauth_answer import seconds_of, text_of
+from ingestd.http.oauth_endpoint import Granted, ask, ask_for_token, host_of
+from ingestd.http.oauth_refusals import OAuthRefused, OAuthUnavailable
 from ingestd.settings import OAuthSettings
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -111,11 +105,13 @@ class BrowserLogin:
         self._settings = settings
         self._state = secrets.token_urlsafe(24)
         self._verifier = secrets.token_urlsafe(48)
+        concur = settings.concur
+        self.redirect = (concur and concur.redirect_url) or REDIRECT
         challenge = base64.urlsafe_b64encode(hashlib.sha256(self._verifier.encode()).digest())
         query = {
             "response_type": "code",
             "client_id": settings.client_id,
-            "redirect_uri": REDIRECT,
+            "redirect_uri": self.redirect,
             "scope": settings.scope,
             "state": self._state,
             "code_challenge": challenge.rstrip(b"=").decode(),
@@ -134,15 +130,18 @@ class BrowserLogin:
         form = {
             "grant_type": "authorization_code",
             "code": told["code"],
-            "redirect_uri": REDIRECT,
+            "redirect_uri": self.redirect,
             "code_verifier": self._verifier,
         }
-        return await ask_for_token(self._settings, form)
+        # SAP Concur adds where the person lives, and the code is good there only.
+        return await ask_for_token(
+            self._settings, form, home=standing(told.get("geolocation"), self._settings)
+        )
 
     def _check(self, told: Mapping[str, str]) -> None:
         if "code" not in told and "error" not in told:
             raise OAuthRefused(
-                f"that is not the address the browser ended at; it begins with {REDIRECT}?; begin again"
+                f"that is not the address the browser ended at; it begins with {self.redirect}?; begin again"
             )
         if not hmac.compare_digest(told.get("state", "").encode(), self._state.encode()):
             raise OAuthRefused("that address belongs to another login; begin again, and copy the newest one")

@@ -16,7 +16,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingestd.http.oauth_endpoint import OAuthUnavailable
+from ingestd.domain.document import Instant
+from ingestd.http.oauth_refusals import OAuthUnavailable
 from ingestd.http.tokens import LONGEST_SECRET_BYTES
 
 FILE_BYTES = 4 * LONGEST_SECRET_BYTES
@@ -27,12 +28,18 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A refresh token and what it belongs to. `seed` is the sha256 of the configured one it grew from."""
+    """A refresh token and what it belongs to. `seed` is the sha256 of the configured one it grew from.
+
+    `expires_at`: when a person has to log in again, and `home`: the base URL of the data centre that the
+    login lives in, for servers that tell them.
+    """
 
     refresh_token: str = field(repr=False)
     client_id: str
     token_url: str
     seed: str | None = None
+    expires_at: Instant | None = None
+    home: str | None = None
 
 
 class StoreUnusable(OAuthUnavailable):
@@ -89,6 +96,8 @@ class TokenStore:
                 "token_url": kept.token_url,
                 "client_id": kept.client_id,
                 "seed": kept.seed,
+                "expires_at": kept.expires_at,
+                "home": kept.home,
                 "refresh_token": kept.refresh_token,
             }
         ).encode()
@@ -116,7 +125,7 @@ class TokenStore:
             os.close(descriptor)
 
     def _check(self, found: os.stat_result, directory: os.stat_result) -> None:
-        """What another user put there would open another user's mailbox."""
+        """What another user put there would upload, or read mail, as another user."""
         if not stat.S_ISREG(found.st_mode):
             raise StoreUnusable(f"{self._path} is not a file; remove it")
         if found.st_uid not in {0, directory.st_uid}:
@@ -130,14 +139,23 @@ class TokenStore:
             told = json.loads(content)
             values = [told[name] for name in ("refresh_token", "client_id", "token_url")]
             seed = told["seed"]
+            # Not in the files of earlier versions.
+            expires_at, home = told.get("expires_at"), told.get("home")
         except (ValueError, TypeError, KeyError, RecursionError):
             raise self._damaged() from None
         token, client_id, token_url = values
         if told.get("version") != 1 or not all(isinstance(v, str) and v for v in values):
             raise self._damaged()
-        if not (seed is None or isinstance(seed, str)) or len(content) > FILE_BYTES:
+        if not all(v is None or isinstance(v, str) for v in (seed, home)) or len(content) > FILE_BYTES:
             raise self._damaged()
-        return Kept(refresh_token=token, client_id=client_id, token_url=token_url, seed=seed)
+        return Kept(
+            refresh_token=token,
+            client_id=client_id,
+            token_url=token_url,
+            seed=seed,
+            expires_at=Instant(expires_at) if type(expires_at) is int else None,
+            home=home,
+        )
 
     def _damaged(self) -> Damaged:
         return Damaged(f"the token file {self._path} is damaged; log in again with ingestd login")

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 
 import aiohttp
 from multidict import CIMultiDictProxy
@@ -31,6 +32,9 @@ Servers and load balancers close idle connections after 5 s or more; a request t
 lost in a way nobody can tell from "sent, answer lost". A fresh connection for each request would avoid even
 that, but costs a TLS handshake each time.
 """
+OWN_HEADERS: Mapping[str, str] = MappingProxyType(
+    {"User-Agent": f"ingestd/{__version__}", "Accept-Encoding": "identity"}
+)
 UNSENT_BYTES = 32 * 1024
 """How much the kernel may hold that it has not transmitted (TCP_NOTSENT_LOWAT).
 
@@ -101,7 +105,7 @@ class Session:
 
     def __init__(self, url: str, *, connections: int) -> None:
         """Raises ConfigurationError when `url` is no https:// URL; http:// is good for loopback only."""
-        self.url = _base_url(url)
+        self.url = base_url(url)
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
@@ -126,8 +130,8 @@ class Session:
             body = CountedBody(request.content, request.content_type, stall=request.silence)
         try:
             return await self._send(request, body), False
-        except _CANNOT_CONNECT as error:
-            return _no_connection(error, URL(request.url, encoded=True)), False
+        except CANNOT_CONNECT as error:
+            return no_connection(error, URL(request.url, encoded=True)), False
         except (aiohttp.ClientError, OSError) as error:
             lost = not isinstance(error, TimeoutError)
             return _broken(error, body), lost and body is not None and body.handed_over == 0
@@ -164,15 +168,12 @@ class Session:
                 limit=self._connections, keepalive_timeout=REUSE_SECONDS, socket_factory=_socket
             )
             self._session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                headers={"User-Agent": f"ingestd/{__version__}", "Accept-Encoding": "identity"},
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, headers=OWN_HEADERS
             )
         return self._session
 
 
-_CANNOT_CONNECT = (aiohttp.ClientConnectorError, aiohttp.ClientSSLError, aiohttp.ConnectionTimeoutError)
+CANNOT_CONNECT = (aiohttp.ClientConnectorError, aiohttp.ClientSSLError, aiohttp.ConnectionTimeoutError)
 
 
 def is_loopback(host: str) -> bool:
@@ -184,7 +185,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _base_url(text: str) -> str:
+def base_url(text: str) -> str:
+    """Without a slash at its end. Raises ConfigurationError for a URL that is unfit for a token."""
     try:
         url = URL(text)
         port = url.port
@@ -227,7 +229,8 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
     return bytes(content[:ANSWER_BYTES]), False
 
 
-def _no_connection(error: Exception, url: URL) -> NotSent:
+def no_connection(error: Exception, url: URL) -> NotSent:
+    """What one of CANNOT_CONNECT means, in words for a person."""
     place = f"{url.host}:{url.port}"
     match error:
         case aiohttp.ClientConnectorCertificateError():

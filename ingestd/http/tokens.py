@@ -100,9 +100,14 @@ def warnings(secret: Secret) -> tuple[str, ...]:
     return ()
 
 
+def holds(text: str, secrets: Iterable[str]) -> bool:
+    """Whether any of the secrets is in it, in whatever case: names of hosts have none."""
+    return any(len(value) >= _SHORTEST_REDACTED and value.lower() in text.lower() for value in secrets)
+
+
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """`text` without any of the secrets."""
-    for value in secrets:
+    """`text` without any of the secrets; one that holds another goes as a whole."""
+    for value in sorted(secrets, key=len, reverse=True):
         if len(value) >= _SHORTEST_REDACTED:
             text = text.replace(value, REDACTED)
     return text

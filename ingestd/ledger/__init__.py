@@ -7,7 +7,7 @@ and `backup` are for commands.
 
 from ingestd.ledger.backup import backup
 from ingestd.ledger.chain import verify_chain
-from ingestd.ledger.engine import sqlite_path, sqlite_url
+from ingestd.ledger.engine import server_time_ns, sqlite_path, sqlite_url
 from ingestd.ledger.mailbook import SqlMailBook
 from ingestd.ledger.reader import SqlLedgerReader, open_reader
 from ingestd.ledger.store import SqlLedger, open_ledger
@@ -21,6 +21,7 @@ __all__ = [
     "migrate",
     "open_ledger",
     "open_reader",
+    "server_time_ns",
     "sqlite_path",
     "sqlite_url",
     "verify_chain",

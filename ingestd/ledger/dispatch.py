@@ -1,4 +1,4 @@
-"""Who holds which receipt: reservations for preparation, claims, leases, and taking over from the dead.
+"""Who holds which receipt: reservations, claims, leases, and taking over from the dead.
 
 FOR UPDATE SKIP LOCKED lets nodes on PostgreSQL pass each other by; SQLite has one writer and needs no such
 words, so SQLAlchemy leaves them out there.
@@ -8,15 +8,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, not_, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, or_, select, update
 
 from ingestd.domain.document import Document, Instant, Origin
-from ingestd.domain.receipt import NO_TARGET, Receipt
+from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import later
 from ingestd.domain.states import OWNED, Event, State
 from ingestd.interfaces import Recovered, Work
 from ingestd.ledger.attempts import lose_orphan
-from ingestd.ledger.rows import ORIGIN_COLUMNS, STORED_COLUMNS, document, origin
+from ingestd.ledger.rows import ORIGIN_COLUMNS, STORED_COLUMNS, Stored, document, origin
 from ingestd.ledger.schema import arrivals, documents, feedback, messages, receipt_documents, receipts
 from ingestd.ledger.transaction import Operation, Transaction
 from ingestd.ledger.transitions import (
@@ -26,17 +26,32 @@ from ingestd.ledger.transitions import (
     fenced_update,
     fetch,
     record,
-    requeue,
     transition,
 )
+from ingestd.ledger.turns import Gate, Queue, gate_of
+
+LATEST = Instant(2**63 - 1)
+"""The last time that both engines can store."""
 
 
-def take_received(*, owner: str, lease: timedelta, limit: int, now: Instant) -> Operation[Sequence[Work]]:
+def received_queue() -> Queue:
+    """Those that nobody prepares; of these `until` is LATEST, for none of them waits for its time."""
+    return Queue(State.RECEIVED, is_free())
+
+
+def ready_queue() -> Queue:
+    return Queue(State.READY)
+
+
+def take_received(
+    queue: Queue, *, owner: str, lease: timedelta, limit: int, now: Instant
+) -> Operation[Sequence[Work]]:
+    """Ledger.take_received."""
+
     def run(tx: Transaction) -> Sequence[Work]:
         until = later(now, lease)
-        found = fetch(tx, _RECEIVED, {"now": now, "limit": limit})
-        taken = [replace(receipt, owner=owner, lease_until=until) for receipt in found]
-        fenced_many(tx, _RESERVE, [(r, {"owner": owner, "lease_until": until}) for r in taken])
+        found = queue.take(tx, limit=limit, now=now, until=LATEST)
+        taken = reserve(tx, found, owner=owner, lease_until=until)
         originals = _documents_of(tx, [receipt.id for receipt in taken])
         origins = _origins_of(tx, sorted({receipt.arrival for receipt in taken}))
         return [Work(receipt=r, origin=origins[r.arrival], documents=tuple(originals[r.id])) for r in taken]
@@ -45,18 +60,20 @@ def take_received(*, owner: str, lease: timedelta, limit: int, now: Instant) -> 
 
 
 def claim(
+    queue: Queue,
     *,
     owner: str,
     lease: timedelta,
     limit: int,
     now: Instant,
-    closed: Collection[tuple[str, str | None]],
+    closed: Collection[Gate],
 ) -> Operation[Sequence[Receipt]]:
+    """Ledger.claim."""
+
     def run(tx: Transaction) -> Sequence[Receipt]:
         until = later(now, lease)
-        statement = _READY.where(not_(any_of(closed))) if closed else _READY
         moved = []
-        for before in fetch(tx, statement, {"now": now, "limit": limit}):
+        for before in queue.take(tx, limit=limit, now=now, until=now, closed=closed):
             after = advanced(
                 before, Event.CLAIM, now=now, actor=owner, note=None, owner=owner, lease_until=until
             )
@@ -105,32 +122,25 @@ def recover(*, now: Instant, everything: bool) -> Operation[Recovered]:
 def clamp_due(*, latest: Instant) -> Operation[int]:
     def run(tx: Transaction) -> int:
         tx.change(_CLAMP_FEEDBACK, {"latest": latest})
-        return tx.execute(_CLAMP, {"latest": latest}).rowcount
+        return sum(tx.execute(clamp, {"latest": latest}).rowcount for clamp in _CLAMPS)
 
     return run
 
 
-def requeue_unconfirmed(*, target: str, now: Instant) -> Operation[int]:
-    """Attempts are not set to 0: only a person's requeue starts afresh."""
-
-    def run(tx: Transaction) -> int:
-        due = fetch(tx, _UNCONFIRMED_DUE, {"target": target, "now": now})
-        for before in due:
-            note = "uploaded again, as on_unconfirmed says"
-            requeue(tx, before, now=now, actor=DAEMON, reason=note, attempts=before.attempts)
-        return len(due)
-
-    return run
+def reserve(tx: Transaction, found: Sequence[Stored], *, owner: str, lease_until: Instant) -> list[Stored]:
+    """Receipts locked in this transaction are this owner's; the state stays, and so does the version."""
+    fenced_many(tx, _RESERVE, [(r, {"owner": owner, "lease_until": lease_until}) for r in found])
+    return [replace(receipt, owner=owner, lease_until=lease_until) for receipt in found]
 
 
-def any_of(pairs: Collection[tuple[str, str | None]]) -> ColumnElement[bool]:
-    """IS NOT DISTINCT FROM, because the account may be NULL, and NULL = NULL isn't true."""
-    return or_(
-        *(
-            and_(receipts.c.target == target, receipts.c.account.is_not_distinct_from(account))
-            for target, account in sorted(pairs, key=lambda pair: (pair[0], pair[1] or ""))
-        )
-    )
+def is_free() -> ColumnElement[bool]:
+    """Nobody has reserved the receipt, or did not prolong it; with the parameter `now`."""
+    return or_(receipts.c.owner.is_(None), _expired())
+
+
+def any_of(gates: Collection[Gate]) -> ColumnElement[bool]:
+    """A list and no chain of ORs: SQLite takes no more than a thousand of those, and accounts may be more."""
+    return receipts.c.gate.in_(sorted(gate_of(*gate) for gate in gates))
 
 
 def _documents_of(tx: Transaction, receipt_ids: Sequence[str]) -> dict[str, list[Document]]:
@@ -162,15 +172,7 @@ def _expired() -> ColumnElement[bool]:
     return receipts.c.lease_until <= bindparam("now")
 
 
-_RECEIVED = _oldest_first(
-    receipts.c.state == State.RECEIVED.value, or_(receipts.c.owner.is_(None), _expired())
-).limit(bindparam("limit"))
 _RESERVE = fenced_update("owner", "lease_until")
-_READY = _oldest_first(
-    receipts.c.state == State.READY.value,
-    receipts.c.due_at <= bindparam("now"),
-    receipts.c.target != NO_TARGET,
-).limit(bindparam("limit"))
 _CLAIMED = ("state", "version", "head", "updated_at", "owner", "lease_until")
 _CLAIM = fenced_update(*_CLAIMED)
 _CLAIMED_BY = _oldest_first(receipts.c.owner == bindparam("owner"), receipts.c.state == State.CLAIMED.value)
@@ -179,8 +181,9 @@ _ORPHANED_ALL = _oldest_first(
 )
 _ORPHANED = _ORPHANED_ALL.where(_expired())
 _UNRESERVE = (
+    # States in which an owner only has it reserved; those of OWNED are left by a transition.
     update(receipts)
-    .where(receipts.c.owner.is_not(None), receipts.c.state == State.RECEIVED.value)
+    .where(receipts.c.owner.is_not(None), *(receipts.c.state != state.value for state in sorted(OWNED)))
     .values(owner=None, lease_until=None)
 )
 _UNRESERVE_ALL = _UNRESERVE
@@ -191,19 +194,16 @@ _RENEW = (
     .where(receipts.c.owner == bindparam("b_owner"), receipts.c.lease_until > bindparam("now"))
     .values(lease_until=bindparam("until"))
 )
-_WAITING = [state.value for state in (State.RECEIVED, State.READY, State.UNCONFIRMED)]
-_CLAMP = (
+_WAITING = [state.value for state in (State.RECEIVED, State.READY)]
+_CLAMPS = (
     update(receipts)
     .where(receipts.c.state.in_(_WAITING), receipts.c.due_at > bindparam("latest"))
-    .values(due_at=bindparam("latest"))
+    .values(due_at=bindparam("latest")),
+    update(receipts).where(receipts.c.ask_at > bindparam("latest")).values(ask_at=bindparam("latest")),
+    update(receipts).where(receipts.c.verify_at > bindparam("latest")).values(verify_at=bindparam("latest")),
 )
 _CLAMP_FEEDBACK = (
     update(feedback).where(feedback.c.due_at > bindparam("latest")).values(due_at=bindparam("latest"))
-)
-_UNCONFIRMED_DUE = _oldest_first(
-    receipts.c.state == State.UNCONFIRMED.value,
-    receipts.c.target == bindparam("target"),
-    receipts.c.due_at <= bindparam("now"),
 )
 _DOCUMENTS = (
     select(

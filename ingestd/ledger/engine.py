@@ -53,6 +53,19 @@ def open_engine(url: str, *, writes: bool) -> Engine:
     return _postgresql_engine(parsed, writes=writes)
 
 
+def server_time_ns(url: str) -> int:
+    """What a server's clock shows, in nanoseconds since 1970. Blocks. Raises LedgerUnavailable."""
+    engine = open_engine(url, writes=False)
+    try:
+        with our_errors(None), engine.connect() as connection:
+            shown = connection.exec_driver_sql(
+                "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+            )
+            return int(shown.scalar_one()) * 1000
+    finally:
+        engine.dispose()
+
+
 def create_sqlite_file(path: Path) -> None:
     """An empty ledger file that only its owner can read, durable in its directory. May exist already."""
     try:

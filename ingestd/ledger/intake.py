@@ -16,7 +16,7 @@ from ingestd.domain.document import Document, Instant, OriginKind
 from ingestd.domain.errors import IllegalTransition
 from ingestd.domain.receipt import NO_TARGET, Receipt, idempotency_key, new_id
 from ingestd.domain.routing import Destined
-from ingestd.domain.states import SETTLED, Event, State
+from ingestd.domain.states import Event, State
 from ingestd.interfaces import Accepted, NewArrival, NewReceipt
 from ingestd.ledger import messages, slots
 from ingestd.ledger.chain import START, digest
@@ -42,6 +42,7 @@ from ingestd.ledger.transitions import (
     record,
     requeue,
 )
+from ingestd.ledger.turns import gate_of, share_of
 
 _Hashes = tuple[str, ...]
 """Of the documents of one receipt, in order."""
@@ -96,7 +97,8 @@ def assign(receipt: Receipt, *, destined: Destined, account: str | None, now: In
             slot=slot,
             account=uploads_as,
         )
-        fenced(tx, _ASSIGN, before, {name: getattr(after, name) for name in _ASSIGNED})
+        row = {name: getattr(after, name) for name in _ASSIGNED}
+        fenced(tx, _ASSIGN, before, {**row, "gate": gate_of(after.target, after.account)})
         record(tx, before, after, "assign", actor=DAEMON, note=str(destined))
         return after
 
@@ -188,7 +190,9 @@ def _make(
     final = accepted
     if new.hold:
         final = advanced(accepted, Event.HOLD, now=now, actor=DAEMON, note=new.hold, reason=new.hold)
-    tx.insert(receipts, receipt_row(final))
+    share = share_of(new, sender=arrival.origin.sender, source=arrival.origin.source)
+    gate = gate_of(final.target, final.account)
+    tx.insert(receipts, {**receipt_row(final), "share": share, "gate": gate})
     for position, document_id in enumerate(document_ids):
         row = {"receipt_id": final.id, "position": position, "document_id": document_id}
         tx.append(receipt_documents, row)
@@ -260,7 +264,7 @@ def _sight(
         }
         tx.append(sightings, row)
     if tried_again:
-        seen = requeue(tx, seen, now=now, actor=DAEMON, reason="it was sent again", attempts=0)
+        seen = requeue(tx, seen, now=now, actor=DAEMON, reason="it was sent again")
     _report_to(tx, arrival, seen, told, repeat=not tried_again)
     return seen
 
@@ -290,7 +294,7 @@ def _report_to(
         "arrival_id": arrival.id,
         "repeat": repeat,
         "version": receipt.version,
-        "due_at": receipt.updated_at if receipt.state in SETTLED else None,
+        "due_at": receipt.updated_at if receipt.settled else None,
         "failures": 0,
     }
     if receipt.arrival == arrival.id:
@@ -413,7 +417,7 @@ _HASHES = (
     .order_by(receipt_documents.c.position)
 )
 _ASSIGNED = ("key", "generation", "target", "slot", "account", "version", "head", "updated_at")
-_ASSIGN = fenced_update(*_ASSIGNED)
+_ASSIGN = fenced_update(*_ASSIGNED, "gate")
 
 
 def _came_of(arrival: NewArrival) -> int:

@@ -14,7 +14,9 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
+    or_,
     select,
+    union,
 )
 
 from ingestd.domain.document import Instant
@@ -72,6 +74,18 @@ class SqlMailBook:
     async def companions_of(self, sha256: str, *, source: str) -> int:
         return await self._count(_COMPANIONS, {"source": source, "sha256": sha256})
 
+    async def taken_from(self, message_id: str, raw_sha256: str) -> frozenset[str] | None:
+        same = {"message_id": messages.searchable(message_id), "raw_sha256": raw_sha256}
+
+        def ask(connection: Connection) -> frozenset[str] | None:
+            arrivals = connection.execute(_SAME_MESSAGE, same).scalars().all()
+            if not arrivals:
+                return None
+            values = {"arrivals": arrivals, "raw_sha256": raw_sha256}
+            return frozenset(connection.execute(_CAME_OF, values).scalars())
+
+        return await self._reader.read(ask)
+
     async def count_answers(self, address: str, *, since: Instant) -> int:
         values = {"address": messages.searchable_address(address), "since": since}
         return await self._count(_ANSWERS, values)
@@ -82,6 +96,9 @@ class SqlMailBook:
     async def answered(self, arrival: str, *, address: str | None, now: Instant) -> None:
         await self._ledger.write(messages.answered(arrival, address=address, now=now))
 
+    async def hold_answer(self, arrival: str, *, owner: str, until: Instant, now: Instant) -> bool:
+        return await self._ledger.write(messages.hold_answer(arrival, owner=owner, until=until, now=now))
+
     async def find_message(self, message_id: str) -> Sequence[Mailed]:
         bare = message_id.strip().removeprefix("<").removesuffix(">")
         if not bare:
@@ -90,7 +107,7 @@ class SqlMailBook:
         return await self._mailed(_BY_MESSAGE_ID, {"written": written})
 
     async def hold_mailbox(self, name: str, *, owner: str, until: Instant, now: Instant) -> bool:
-        return await self._ledger.write(messages.hold(name, owner=owner, until=until, now=now))
+        return await self._ledger.write(messages.hold_mailbox(name, owner=owner, until=until, now=now))
 
     async def _mailed(self, statement: Any, values: Mapping[str, Any]) -> Sequence[Mailed]:
         """The messages whose arrivals the statement finds, in its order."""
@@ -133,7 +150,11 @@ def _waits(link: Table) -> ColumnElement[bool]:
             schema.documents.c.arrival_id == _present.arrival_id,
             link.c.document_id == schema.documents.c.id,
             schema.receipts.c.id == link.c.receipt_id,
-            schema.receipts.c.state.not_in([state.value for state in SETTLED]),
+            # As Receipt.settled says it.
+            or_(
+                schema.receipts.c.state.not_in([state.value for state in SETTLED]),
+                schema.receipts.c.ask_at.is_not(None),
+            ),
         )
         .correlate(schema.messages)
     )
@@ -167,6 +188,25 @@ _COMPANIONS = (
         schema.companions.c.source == bindparam("source"),
         schema.companions.c.sha256 == bindparam("sha256"),
     )
+)
+_SAME_MESSAGE = (
+    select(schema.arrivals.c.id)
+    .where(
+        # Only this one is indexed; hardly a server delivers a message without a Message-ID.
+        schema.arrivals.c.message_id == bindparam("message_id"),
+        schema.arrivals.c.raw_sha256 == bindparam("raw_sha256"),
+    )
+    .order_by(schema.arrivals.c.id)
+    .limit(_MOST_FOUND)
+)
+_CAME_OF = union(
+    select(schema.documents.c.sha256).where(
+        schema.documents.c.arrival_id.in_(bindparam("arrivals", expanding=True))
+    ),
+    select(schema.containers.c.sha256).where(
+        schema.containers.c.arrival_id.in_(bindparam("arrivals", expanding=True)),
+        schema.containers.c.sha256 != bindparam("raw_sha256"),  # the message itself is one
+    ),
 )
 _ANSWERS = (
     select(func.count())

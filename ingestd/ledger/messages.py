@@ -82,27 +82,38 @@ def answered(arrival: str, *, address: str | None, now: Instant) -> Operation[No
     def run(tx: Transaction) -> None:
         to = None if address is None else searchable_address(address)
         _check(arrival, tx.change(_ANSWERED, {"b_id": arrival, "answered_at": now, "answered_to": to}))
+        tx.execute(_END, {"b_name": f"{_ANSWER}{arrival}"})
 
     return run
 
 
-def hold(name: str, *, owner: str, until: Instant, now: Instant) -> Operation[bool]:
-    """MailBook.hold_mailbox. Where two nodes make the row at once, the slower one is run again and finds it.
+def hold_mailbox(name: str, *, owner: str, until: Instant, now: Instant) -> Operation[bool]:
+    """MailBook.hold_mailbox."""
+    return _hold(f"{_MAILBOX}{name}", owner=owner, until=until, now=now)
+
+
+def hold_answer(arrival: str, *, owner: str, until: Instant, now: Instant) -> Operation[bool]:
+    """MailBook.hold_answer."""
+    return _hold(f"{_ANSWER}{arrival}", owner=owner, until=until, now=now)
+
+
+def _hold(name: str, *, owner: str, until: Instant, now: Instant) -> Operation[bool]:
+    """Where two nodes make the row at once, the slower one is run again and finds it.
 
     A lease that another node just took or prolonged is looked at once that is committed: an UPDATE waits for
     the row and checks its condition again.
     """
 
     def run(tx: Transaction) -> bool:
-        key = {"b_name": f"{_MAILBOX}{name}", "b_owner": owner}
+        key = {"b_name": name, "b_owner": owner}
         if until <= now:
             tx.execute(_GIVE_UP, key)
             return False
         if tx.change(_HOLD, {**key, "owner": owner, "until": until, "now": now}) == 1:
             return True
-        if tx.execute(_IS_HELD, {"b_name": key["b_name"]}).first() is not None:
+        if tx.execute(_IS_HELD, {"b_name": name}).first() is not None:
             return False
-        tx.insert(leases, {"name": key["b_name"], "owner": owner, "until": until})
+        tx.insert(leases, {"name": name, "owner": owner, "until": until})
         return True
 
     return run
@@ -125,6 +136,7 @@ def _check(arrival: str, changed: int) -> None:
 
 
 _MAILBOX = "mailbox "
+_ANSWER = "answer "
 """How the names of these leases begin, so that others may be kept beside them."""
 _IS_MESSAGE = messages.c.arrival_id == bindparam("b_id")
 _MOVED = (
@@ -148,3 +160,4 @@ _HOLD = (
 )
 _IS_HELD = leases.select().where(_IS_LEASE)
 _GIVE_UP = delete(leases).where(_IS_LEASE, _IS_OURS)
+_END = delete(leases).where(_IS_LEASE)

@@ -19,15 +19,16 @@ from sqlalchemy import (
     bindparam,
     func,
     not_,
+    or_,
     select,
     union_all,
 )
 
 from ingestd.domain.document import Document, Instant, ReceiptImage
-from ingestd.domain.receipt import Attempt, Receipt
+from ingestd.domain.receipt import Attempt, Receipt, SlotBefore
 from ingestd.domain.states import OWNED, State
-from ingestd.interfaces import Arrived, Balance, HistoryEntry, Mailed, Waiting
-from ingestd.ledger import arrived, images, schema
+from ingestd.interfaces import Arrived, Balance, Chain, HistoryEntry, Kept, Mailed, Waiting
+from ingestd.ledger import arrived, images, retention, schema
 from ingestd.ledger.dispatch import any_of
 from ingestd.ledger.engine import open_engine, our_errors, sqlite_path
 from ingestd.ledger.rows import STORED_COLUMNS, SpoolPath, document, stored
@@ -154,9 +155,36 @@ class SqlLedgerReader:
     async def counts(self) -> Mapping[State, int]:
         return await self.read(_counts)
 
+    async def oldest_waiting(self) -> Instant | None:
+        return await self.read(lambda connection: connection.execute(_OLDEST_WAITING).scalar_one())
+
+    async def chains(self, *, after: str, limit: int) -> Sequence[Chain]:
+        """An empty page is the end. A receipt whose history is gone comes with no entries."""
+
+        def ask(connection: Connection) -> Sequence[Chain]:
+            heads = connection.execute(_HEADS, {"after": after, "limit": limit}).all()
+            if not heads:
+                return []
+            entries: dict[str, list[HistoryEntry]] = {row.id: [] for row in heads}
+            for row in connection.execute(_HISTORIES, {"after": after, "upto": heads[-1].id}):
+                if row.receipt_id in entries:
+                    entries[row.receipt_id].append(_history_entry(row))
+            return [
+                Chain(receipt=row.id, version=row.version, head=row.head, entries=tuple(entries[row.id]))
+                for row in heads
+            ]
+
+        return await self.read(ask)
+
+    async def kept(self, *, after: str, limit: int) -> Sequence[Kept]:
+        """An empty page is the end. Each hash once, however many documents have these bytes."""
+        return await self.read(lambda connection: retention.kept(connection, after=after, limit=limit))
+
     async def waiting(self, *, horizon: Instant, closed: Collection[tuple[str, str | None]] = ()) -> Waiting:
         """`next_due`: of the ready receipts; None when there is none."""
-        due = _READY_DUE.where(not_(any_of(closed))) if closed else _READY_DUE
+        due, asking = _READY_DUE, _ASKING
+        if closed:
+            due, asking = (statement.where(not_(any_of(closed))) for statement in (due, asking))
 
         def ask(connection: Connection) -> Waiting:
             counts = _counts(connection)
@@ -167,6 +195,7 @@ class SqlLedgerReader:
                 ready_later=counts[State.READY] - ready_due,
                 owned=sum(counts[state] for state in OWNED),
                 feedback_due=connection.execute(_FEEDBACK_DUE, {"horizon": horizon}).scalar_one(),
+                asking=connection.execute(asking, {"horizon": horizon}).scalar_one(),
                 next_due=connection.execute(_NEXT_DUE).scalar_one(),
             )
 
@@ -270,6 +299,7 @@ def _attempt(row: Any) -> Attempt:
         error_id=row.error_id,
         message=row.message,
         bytes_sent=row.bytes_sent,
+        slot_before=None if row.slot_before is None else SlotBefore(row.slot_before),
     )
 
 
@@ -296,6 +326,17 @@ _HISTORY = (
     .where(schema.history.c.receipt_id == bindparam("id"))
     .order_by(schema.history.c.version)
 )
+_HEADS = (
+    select(_receipt.id, _receipt.version, _receipt.head)
+    .where(_receipt.id > bindparam("after"))
+    .order_by(_receipt.id)
+    .limit(bindparam("limit"))
+)
+_HISTORIES = (
+    select(schema.history)
+    .where(schema.history.c.receipt_id > bindparam("after"), schema.history.c.receipt_id <= bindparam("upto"))
+    .order_by(schema.history.c.receipt_id, schema.history.c.version)
+)
 _ATTEMPTS = (
     select(schema.attempts)
     .where(schema.attempts.c.receipt_id == bindparam("id"))
@@ -307,6 +348,21 @@ _READY_DUE = (
     select(func.count()).select_from(schema.receipts).where(_READY, _receipt.due_at <= bindparam("horizon"))
 )
 _NEXT_DUE = select(func.min(_receipt.due_at)).where(_READY)
+_ASKING = (
+    select(func.count())
+    .select_from(schema.receipts)
+    .where(or_(_receipt.ask_at <= bindparam("horizon"), _receipt.verify_at <= bindparam("horizon")))
+)
+# IDs begin with their time, so the least of a state is its oldest.
+_first = union_all(
+    *(
+        select(func.min(_receipt.id).label("id")).where(_receipt.state == state.value)
+        for state in (State.RECEIVED, State.READY, *sorted(OWNED))
+    )
+).subquery("first")
+_OLDEST_WAITING = select(func.min(_receipt.received_at)).join_from(
+    _first, schema.receipts, _receipt.id == _first.c.id
+)
 _FEEDBACK_DUE = (
     select(func.count()).select_from(schema.feedback).where(schema.feedback.c.due_at <= bindparam("horizon"))
 )

@@ -5,17 +5,21 @@ long as anything that came of its arrival.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     BindParameter,
     ColumnElement,
+    Connection,
     FromClause,
+    Select,
     Table,
     Text,
     and_,
     bindparam,
     exists,
+    func,
     not_,
     or_,
     select,
@@ -26,7 +30,7 @@ from sqlalchemy import (
 
 from ingestd.domain.document import Instant
 from ingestd.domain.states import State
-from ingestd.interfaces import Expired
+from ingestd.interfaces import Expired, Kept
 from ingestd.ledger.schema import containers, documents, receipt_documents, receipts, sightings
 from ingestd.ledger.transaction import Operation, Transaction
 
@@ -74,6 +78,21 @@ def known(sha256s: Sequence[str]) -> Operation[frozenset[str]]:
     return run
 
 
+def kept(connection: Connection, *, after: str, limit: int) -> Sequence[Kept]:
+    """LedgerReader.kept. Documents are the most; the others are read as far as a page of those reaches.
+
+    So what was purged long ago is passed by once, not once for each page.
+    """
+    values = {"after": after, "limit": limit, "upto": _BEHIND_ALL}
+    found = {row.sha256: row.size for row in connection.execute(_KEPT_DOCUMENTS, values)}
+    if len(found) == limit:
+        values["upto"] = max(found)
+    for statement in (_KEPT_IMAGES, _KEPT_CONTAINERS):
+        for row in connection.execute(statement, values):
+            found.setdefault(row.sha256, row.size)
+    return [Kept(sha256=sha256, size=found[sha256]) for sha256 in sorted(found)[:limit]]
+
+
 def _first_id(at: Instant) -> str:
     """Sorts before every ID made at this time or later (UUIDv7 begins with its milliseconds)."""
     milliseconds = f"{at // 1000:012x}"
@@ -84,6 +103,18 @@ def _chunks(sha256s: Sequence[str]) -> list[Sequence[str]]:
     return [sha256s[start : start + _CHUNK] for start in range(0, len(sha256s), _CHUNK)]
 
 
+def _kept_of(sha256: ColumnElement[Any], size: ColumnElement[Any], kept: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(sha256.label("sha256"), func.max(size).label("size"))
+        .where(kept, sha256 > bindparam("after"), sha256 <= bindparam("upto"))
+        .group_by(sha256)
+        .order_by(sha256)
+        .limit(bindparam("limit"))
+    )
+
+
+_BEHIND_ALL = "g"
+"""Behind every digit a hash is written with."""
 _FINAL = [State.UPLOADED.value, State.DROPPED.value]
 _NEEDED = or_(receipts.c.state.not_in(_FINAL), receipts.c.updated_at >= bindparam("before", type_=BigInteger))
 # Each has an index that holds only what is in the spool, in the order of the IDs.
@@ -96,6 +127,13 @@ _IN_SPOOL = (
     ),
     (containers.c.arrival_id, containers.c.sha256, containers.c.purged_at.is_(None)),
 )
+_KEPT_DOCUMENTS = _kept_of(documents.c.sha256, documents.c.size, documents.c.purged_at.is_(None))
+_KEPT_IMAGES = _kept_of(
+    receipts.c.image_sha256,
+    receipts.c.image_size,
+    and_(receipts.c.image_sha256.is_not(None), receipts.c.image_purged_at.is_(None)),
+)
+_KEPT_CONTAINERS = _kept_of(containers.c.sha256, containers.c.size, containers.c.purged_at.is_(None))
 _AFTER = bindparam("after", type_=Text)
 _LIMIT: BindParameter[int] = bindparam("limit", type_=BigInteger)
 _next = union_all(

@@ -35,6 +35,7 @@ _NAMES = (
     "attempts", "tries", "due_at", "received_at", "updated_at", "source", "path", "filename", "sha256",
     "documents", "person", "fields", "owner", "lease_until", "image_sha256", "image_type", "image_size",
     "image_pages", "image_steps", "image_warnings", "image_id", "reference", "reason", "waived", "again",
+    "ask_at", "tried_since", "verify_at", "verified_at",
 )  # fmt: skip
 STORED_COLUMNS = tuple(receipts.c[name] for name in _NAMES)
 """What `stored` reads, in its order."""
@@ -47,7 +48,7 @@ def stored(row: Sequence[Any], spool_path: SpoolPath) -> Stored:
         id_, key, generation, arrival, target, account, slot, state, version, head, spent, tries, due_at,
         received_at, updated_at, source, path, filename, sha256, documents, person, notes, owner,
         lease_until, image_sha256, image_type, image_size, image_pages, steps, warnings, image_id, reference,
-        reason, waived, again,
+        reason, waived, again, ask_at, tried_since, verify_at, verified_at,
     ) = row  # fmt: skip
     image = None
     if image_sha256 is not None:
@@ -66,7 +67,8 @@ def stored(row: Sequence[Any], spool_path: SpoolPath) -> Stored:
         received_at=received_at, updated_at=updated_at, source=source, path=path, filename=filename,
         sha256=sha256, documents=documents, person=person, fields=from_json(notes), owner=owner,
         lease_until=lease_until, image=image, image_id=image_id, reference=reference, reason=reason,
-        waived=from_json_list(waived), again=again,
+        waived=from_json_list(waived), again=again, ask_at=ask_at, tried_since=tried_since,
+        verify_at=verify_at, verified_at=verified_at,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     and_,
+    or_,
 )
 
 metadata = MetaData(
@@ -63,6 +64,9 @@ _ESCAPED = re.compile("\ufdd0([0-9a-f]{4})")
 
 _Id = Text().with_variant(Text(collation="C"), "postgresql")
 """Byte order on both engines: an ID or a hash is found by its beginning, through the index."""
+
+_Share = ForeignText().with_variant(ForeignText(collation="C"), "postgresql")
+"""Byte order for another reason: the order of turns means nothing, and this one is cheap."""
 
 arrivals = Table(
     "arrivals",
@@ -218,10 +222,37 @@ receipts = Table(
     Column("reason", ForeignText),
     Column("waived", Text),
     Column("again", Boolean, nullable=False),  # a repeat on purpose
+    Column("ask_at", BigInteger),  # of unconfirmed ones: when the target is asked; NULL: a person looks
+    Column("tried_since", BigInteger),
+    Column("verify_at", BigInteger),  # of uploaded ones, with the next
+    Column("verified_at", BigInteger),
+    Column("share", _Share, nullable=False),  # who takes turns; as it came, see turns.py
+    Column("gate", _Id, nullable=False),  # target and account: what may be closed
     UniqueConstraint("key", "generation"),
 )
 Index("ix_receipts_state_due_at_id", receipts.c.state, receipts.c.due_at, receipts.c.id)
 Index("ix_receipts_state_id", receipts.c.state, receipts.c.id)  # for lists, page by page
+_takes_turns = or_(receipts.c.state == "received", receipts.c.state == "ready")
+Index(
+    "ix_receipts_turns",
+    *(receipts.c[name] for name in ("state", "share", "gate", "due_at", "id")),
+    sqlite_where=_takes_turns,
+    postgresql_where=_takes_turns,
+)
+Index(
+    "ix_receipts_ask_at",
+    receipts.c.ask_at,
+    receipts.c.id,
+    sqlite_where=receipts.c.ask_at.is_not(None),
+    postgresql_where=receipts.c.ask_at.is_not(None),
+)
+Index(
+    "ix_receipts_verify_at",
+    receipts.c.verify_at,
+    receipts.c.id,
+    sqlite_where=receipts.c.verify_at.is_not(None),
+    postgresql_where=receipts.c.verify_at.is_not(None),
+)
 Index(
     "ix_receipts_owner",
     receipts.c.owner,
@@ -330,6 +361,7 @@ attempts = Table(
     Column("error_id", ForeignText),
     Column("message", ForeignText, nullable=False),
     Column("bytes_sent", BigInteger, nullable=False),
+    Column("slot_before", Text),
     sqlite_with_rowid=False,
 )
 

@@ -1,6 +1,7 @@
 """The write side of the ledger: every method of interfaces.Ledger is one operation of the writer.
 
-What an operation does stands in intake, images, transitions, dispatch, attempts, outbox and retention.
+What an operation does stands in intake, images, transitions, dispatch, attempts, lookups, outbox and
+retention.
 """
 
 from collections.abc import Collection, Sequence
@@ -8,12 +9,22 @@ from datetime import timedelta
 
 from ingestd.domain.document import Instant, ReceiptImage
 from ingestd.domain.outcome import Outcome
-from ingestd.domain.receipt import Receipt
+from ingestd.domain.receipt import Receipt, SlotBefore
 from ingestd.domain.retry import Step
 from ingestd.domain.routing import Destined
 from ingestd.domain.states import Event
 from ingestd.interfaces import Accepted, Expired, Feedback, NewArrival, Recovered, Work
-from ingestd.ledger import attempts, dispatch, images, intake, outbox, retention, transitions, upgrade
+from ingestd.ledger import (
+    attempts,
+    dispatch,
+    images,
+    intake,
+    lookups,
+    outbox,
+    retention,
+    transitions,
+    upgrade,
+)
 from ingestd.ledger.engine import check_sqlite_file, open_engine, our_errors, sqlite_path
 from ingestd.ledger.rows import SpoolPath
 from ingestd.ledger.transaction import Operation, Result
@@ -52,6 +63,8 @@ class SqlLedger:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
+        self._received = dispatch.received_queue()
+        self._ready = dispatch.ready_queue()
 
     async def accept(self, arrival: NewArrival, *, now: Instant) -> Accepted:
         return await self._writer.run(intake.accept(arrival, now=now))
@@ -59,7 +72,9 @@ class SqlLedger:
     async def take_received(
         self, *, owner: str, lease: timedelta, limit: int, now: Instant
     ) -> Sequence[Work]:
-        return await self._writer.run(dispatch.take_received(owner=owner, lease=lease, limit=limit, now=now))
+        return await self._writer.run(
+            dispatch.take_received(self._received, owner=owner, lease=lease, limit=limit, now=now)
+        )
 
     async def assign(
         self, receipt: Receipt, *, destined: Destined, account: str | None, now: Instant
@@ -75,6 +90,8 @@ class SqlLedger:
         image_id: str | None = None,
         reason: str | None = None,
         due_at: Instant | None = None,
+        verify_at: Instant | None = None,
+        afresh: bool = True,
         actor: str = transitions.DAEMON,
     ) -> Receipt:
         operation = transitions.move(
@@ -84,6 +101,8 @@ class SqlLedger:
             image_id=image_id,
             reason=reason,
             due_at=due_at,
+            verify_at=verify_at,
+            afresh=afresh,
             actor=actor,
         )
         return await self._writer.run(operation)
@@ -103,14 +122,62 @@ class SqlLedger:
         closed: Collection[tuple[str, str | None]] = (),
     ) -> Sequence[Receipt]:
         return await self._writer.run(
-            dispatch.claim(owner=owner, lease=lease, limit=limit, now=now, closed=closed)
+            dispatch.claim(self._ready, owner=owner, lease=lease, limit=limit, now=now, closed=closed)
         )
 
-    async def begin(self, receipt: Receipt, *, now: Instant) -> Receipt:
-        return await self._writer.run(attempts.begin(receipt, now=now))
+    async def begin(
+        self, receipt: Receipt, *, now: Instant, slot_before: SlotBefore | None = None
+    ) -> Receipt:
+        return await self._writer.run(attempts.begin(receipt, now=now, slot_before=slot_before))
 
     async def finish(self, receipt: Receipt, step: Step, outcome: Outcome, *, now: Instant) -> Receipt:
         return await self._writer.run(attempts.finish(receipt, step, outcome, now=now))
+
+    async def take_unconfirmed(
+        self,
+        *,
+        owner: str,
+        lease: timedelta,
+        limit: int,
+        now: Instant,
+        closed: Collection[tuple[str, str | None]] = (),
+    ) -> Sequence[Receipt]:
+        return await self._writer.run(
+            lookups.take_unconfirmed(owner=owner, lease=lease, limit=limit, now=now, closed=closed)
+        )
+
+    async def asked(
+        self,
+        receipt: Receipt,
+        *,
+        now: Instant,
+        note: str,
+        ask_at: Instant | None,
+        reason: str | None = None,
+    ) -> Receipt:
+        return await self._writer.run(
+            lookups.asked(receipt, now=now, note=note, ask_at=ask_at, reason=reason)
+        )
+
+    async def take_unverified(
+        self,
+        *,
+        owner: str,
+        lease: timedelta,
+        limit: int,
+        now: Instant,
+        closed: Collection[tuple[str, str | None]] = (),
+    ) -> Sequence[Receipt]:
+        return await self._writer.run(
+            lookups.take_unverified(owner=owner, lease=lease, limit=limit, now=now, closed=closed)
+        )
+
+    async def verified(
+        self, receipt: Receipt, *, now: Instant, note: str, same: bool, verify_at: Instant | None = None
+    ) -> Receipt:
+        return await self._writer.run(
+            lookups.verified(receipt, now=now, note=note, same=same, verify_at=verify_at)
+        )
 
     async def release(self, *, owner: str, now: Instant) -> int:
         return await self._writer.run(dispatch.release(owner=owner, now=now))
@@ -123,9 +190,6 @@ class SqlLedger:
 
     async def clamp_due(self, *, latest: Instant) -> int:
         return await self._writer.run(dispatch.clamp_due(latest=latest))
-
-    async def requeue_unconfirmed(self, *, target: str, now: Instant) -> int:
-        return await self._writer.run(dispatch.requeue_unconfirmed(target=target, now=now))
 
     async def feedback_due(
         self, *, limit: int, now: Instant, but_not: Collection[str] = ()

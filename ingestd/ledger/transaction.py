@@ -58,6 +58,15 @@ class Transaction:
         except self._statements.driver_error as error:
             raise self._foreign(error, sql) from error
 
+    def rows(self, statement: "Select[Any]", values: Values) -> list[Sequence[Any]]:
+        """What a hot SELECT finds, with the types of its columns."""
+        sql, arrange = self._statements.compiled(statement)
+        try:
+            found: list[Sequence[Any]] = self._cursor.execute(sql, arrange(values)).fetchall()
+        except self._statements.driver_error as error:
+            raise self._foreign(error, sql) from error
+        return self._statements.typed(statement, found)
+
     def insert(self, table: Table, row: Values) -> None:
         """What the row leaves out becomes NULL."""
         self.change(_INSERTS[table], row)
@@ -107,12 +116,30 @@ class Statements:
         self.driver_error: type[Exception] = driver.Error
         self._dialect = dialect
         self._compiled: dict[Hot, tuple[str, _Arrange]] = {}
+        self._results: dict[Select[Any], _Converters] = {}
 
     def compiled(self, statement: Hot) -> "tuple[str, _Arrange]":
         known = self._compiled.get(statement)
         if known is None:
             known = self._compiled[statement] = self._compile(statement)
         return known
+
+    def typed(self, statement: Select[Any], rows: list[Sequence[Any]]) -> list[Sequence[Any]]:
+        """The rows as a driver gives them, as what the columns of this statement stand for."""
+        convert = self._results.get(statement)
+        if convert is None:
+            types = [column.type.dialect_impl(self._dialect) for column in statement.selected_columns]
+            found = [
+                (index, type_.result_processor(self._dialect, None)) for index, type_ in enumerate(types)
+            ]
+            convert = self._results[statement] = [(index, one) for index, one in found if one is not None]
+        if not convert:
+            return rows
+        mutable = [list(row) for row in rows]
+        for row in mutable:
+            for index, processor in convert:
+                row[index] = processor(row[index])
+        return [*mutable]
 
     def _compile(self, statement: Hot) -> "tuple[str, _Arrange]":
         compiled: Any = statement.compile(dialect=self._dialect)
@@ -133,6 +160,7 @@ Operation = Callable[[Transaction], Result]
 """One all-or-nothing change. It may be run more than once: what it did before was rolled back."""
 
 _Arrange = Callable[[Values], Any]
+_Converters = Sequence[tuple[int, Callable[[Any], Any]]]
 
 
 def _arranger(

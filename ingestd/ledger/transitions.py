@@ -13,7 +13,7 @@ from sqlalchemy import Executable, Update, and_, bindparam, select, update
 from ingestd.domain.document import Instant, ReceiptImage
 from ingestd.domain.errors import IllegalTransition, StaleClaim, UnknownReceipt
 from ingestd.domain.receipt import NO_TARGET, Receipt
-from ingestd.domain.states import SETTLED, Event, State, advance
+from ingestd.domain.states import Event, State, advance
 from ingestd.ledger import slots
 from ingestd.ledger.chain import digest
 from ingestd.ledger.rows import STORED_COLUMNS, Stored, stored, to_json_list
@@ -22,6 +22,9 @@ from ingestd.ledger.transaction import Operation, Transaction
 
 DAEMON = "ingestd"
 """The actor of what nobody asked for."""
+
+Staying = Literal["assign", "ask", "verify"]
+"""What stands in the history although the state stays."""
 
 NOTE_CHARACTERS = 500
 """The longest list of steps in the history; all of them stand with the receipt."""
@@ -36,6 +39,8 @@ def move(
     reason: str | None,
     due_at: Instant | None,
     actor: str,
+    verify_at: Instant | None = None,
+    afresh: bool = True,
 ) -> Operation[Receipt]:
     """One transition outside an attempt, as Ledger.move documents it."""
 
@@ -44,7 +49,7 @@ def move(
         _refuse_inside_attempt(before, event)
         match event:
             case Event.REQUEUE:
-                return requeue(tx, before, now=now, actor=actor, reason=reason, attempts=0)
+                return requeue(tx, before, now=now, actor=actor, reason=reason, afresh=afresh)
             case Event.CONFIRM if not image_id:
                 raise IllegalTransition("an upload is confirmed by its image ID, and none was given")
             case Event.RELEASE:
@@ -57,20 +62,23 @@ def move(
                     event,
                     now=now,
                     actor=actor,
-                    note=f"image ID {image_id}" if event is Event.CONFIRM else reason,
+                    note=_confirming(image_id, reason) if event is Event.CONFIRM else reason,
                     reason=reason,
                     due_at=now if due_at is None else due_at,
                     image_id=image_id or before.image_id,
+                    ask_at=due_at if event is Event.LOSE else None,
+                    verify_at=verify_at if event is Event.CONFIRM else None,
                 )
 
     return run
 
 
 def requeue(
-    tx: Transaction, before: Stored, *, now: Instant, actor: str, reason: str | None, attempts: int
+    tx: Transaction, before: Stored, *, now: Instant, actor: str, reason: str | None, afresh: bool = True
 ) -> Stored:
     """Back into the flow, due at once. What held it is waived; what an earlier upload left is forgotten.
 
+    `afresh`: so is that it was tried before; only a person, or who sends it again, may decide that.
     Raises SlotTaken when it would be uploaded to a slot that another receipt got meanwhile, unless a person
     overruled that before or sent the same documents again on purpose.
     """
@@ -89,7 +97,8 @@ def requeue(
         reason=None,
         # A command's clock may be ahead of the daemon's; the receipt's own time never is.
         due_at=min(now, before.updated_at),
-        attempts=attempts,
+        attempts=0 if afresh else before.attempts,
+        tried_since=None if afresh else before.tried_since,
         image_id=None,
         reference=None,
         waived=waived,
@@ -128,9 +137,10 @@ def transition(
 ) -> Stored:
     """Move a receipt that stays with or returns to nobody. `note` is the reason recorded in the history.
 
-    `changes` are further fields of Stored. Not for claims, which have statements of their own.
+    `changes` are further fields of Stored; what belongs to the state it leaves (when to ask, to verify) is
+    cleared unless they set it. Not for claims, which have statements of their own.
     """
-    after = advanced(before, event, now=now, actor=actor, note=note, owner=None, lease_until=None, **changes)
+    after = advanced(before, event, now=now, actor=actor, note=note, **{**_LEFT_BEHIND, **changes})
     statement = _PREPARE if event is Event.PREPARE else _MOVE
     fenced(tx, statement, before, _values(after, with_image=event is Event.PREPARE))
     record(tx, before, after, event, actor=actor, note=note)
@@ -139,7 +149,7 @@ def transition(
 
 def advanced(
     before: Stored,
-    event: Event | Literal["assign"],
+    event: Event | Staying,
     *,
     now: Instant,
     actor: str,
@@ -147,7 +157,7 @@ def advanced(
     **changes: Any,
 ) -> Stored:
     """The receipt after this event, with the head of its chain. Raises IllegalTransition."""
-    state = before.state if event == "assign" else advance(before.state, event)
+    state = advance(before.state, event) if isinstance(event, Event) else before.state
     version = before.version + 1
     head = digest(
         before.head,
@@ -191,7 +201,7 @@ def record(
     tx: Transaction,
     before: Stored | None,
     after: Stored,
-    event: Event | Literal["accept", "assign"],
+    event: Event | Staying | Literal["accept"],
     *,
     actor: str,
     note: str | None,
@@ -211,12 +221,12 @@ def record(
             "digest": after.head,
         },
     )
-    if before is None or event == "assign":
+    if before is None:
         return
-    if after.state in SETTLED:
+    if after.settled and (isinstance(event, Event) or not before.settled):
         values = {"b_id": after.id, "version": after.version, "due_at": after.updated_at}
         tx.change(_REPORT, values)
-    elif before.state in SETTLED:
+    elif before.settled and not after.settled:
         tx.change(_REPORT, {"b_id": after.id, "version": after.version, "due_at": None})
 
 
@@ -247,6 +257,10 @@ def _refuse_inside_attempt(before: Receipt, event: Event) -> None:
         raise IllegalTransition("a receipt that has no image yet can't be made ready")
 
 
+def _confirming(image_id: str | None, evidence: str | None) -> str:
+    return f"image ID {image_id}. {evidence}" if evidence else f"image ID {image_id}"
+
+
 def _shortened(note: str) -> str:
     return note if len(note) <= NOTE_CHARACTERS else f"{note[: NOTE_CHARACTERS - 1]}…"
 
@@ -268,8 +282,9 @@ def _values(after: Stored, *, with_image: bool) -> dict[str, Any]:
 
 _MOVED = (
     *("state", "version", "head", "attempts", "due_at", "updated_at", "owner", "lease_until"),
-    *("image_id", "reference", "reason", "waived"),
+    *("image_id", "reference", "reason", "waived", "ask_at", "tried_since", "verify_at", "verified_at"),
 )
+_LEFT_BEHIND = dict.fromkeys(("owner", "lease_until", "ask_at", "verify_at", "verified_at"))
 _IMAGE = (
     *("image_sha256", "image_type", "image_size", "image_pages", "image_steps", "image_warnings"),
     "image_purged_at",

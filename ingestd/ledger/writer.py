@@ -6,6 +6,7 @@ fails means "not accepted" for every operation of its batch, and the connection 
 """
 
 import asyncio
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ class Writer:
         self._path = path
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._connection: Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the SQLite file that the connection has open."""
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="ledger writer", daemon=True)
         self._thread.start()
@@ -135,6 +138,12 @@ class Writer:
             if _is_machinery(error):
                 raise
             return None
+        if self._file != _identity(self._path):
+            transaction.rollback()
+            raise LedgerUnavailable(
+                f"{self._path} was replaced or removed while it was in use; what is there now is read after "
+                "a restart, and a copy is put back only while ingestd is stopped"
+            )
         try:
             transaction.commit()
         except DBAPIError as error:
@@ -144,6 +153,7 @@ class Writer:
 
     def _connect(self) -> Connection:
         if self._connection is None:
+            self._file = _identity(self._path)
             self._connection = self._engine.connect()
         return self._connection
 
@@ -157,6 +167,17 @@ class Writer:
             connection.close()
         except SQLAlchemyError:
             return  # it is gone either way
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """A commit into a file that has lost its name would be gone with the process."""
+    if path is None:
+        return None
+    try:
+        found = os.stat(path)  # noqa: PTH116 - asked for every commit, and pathlib costs three times as much
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @dataclass(slots=True)

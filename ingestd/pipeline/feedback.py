@@ -24,6 +24,8 @@ class Reporting:
         self._sources = sources
         self._flow = flow
         self._stopping = False
+        self._elsewhere: set[str] = set()
+        """Sources of other nodes on this ledger: each tells its own people."""
 
     def stop(self) -> None:
         """Soft stop: what is due by now is still reported."""
@@ -55,11 +57,16 @@ class Reporting:
 
         async def read() -> Sequence[Feedback]:
             ledger, now = self._flow.ledger, self._flow.clock()
-            return await ledger.feedback_due(limit=BATCH, now=now, but_not=frozenset(but_not))
+            others = frozenset({*but_not, *self._elsewhere})
+            return await ledger.feedback_due(limit=BATCH, now=now, but_not=others)
 
         due: dict[str, list[Feedback]] = {}
         for feedback in await until_there_is_room(read, self._flow.observer):
-            due.setdefault(feedback.report.origin.source, []).append(feedback)
+            source = feedback.report.origin.source
+            if source in self._sources or self._flow.exclusive:
+                due.setdefault(source, []).append(feedback)
+            else:
+                self._elsewhere.add(source)
         return due
 
     async def _report_all(self, reports: Sequence[Feedback]) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Route
+from ingestd.domain.rules import TargetRules
 from ingestd.interfaces import Clock, Destination, Ledger, LedgerReader, Normalizer, Observer
 from ingestd.settings import PreparationSettings
 from ingestd.spool import Spool
@@ -49,8 +49,6 @@ class UpkeepSettings:
     lease: timedelta = timedelta(seconds=60)
     keep: timedelta = timedelta(days=90)
     tidy_every: timedelta = timedelta(hours=1)
-    retry_unconfirmed: frozenset[str] = frozenset()
-    """Targets whose unconfirmed receipts are sent again (on_unconfirmed = "retry")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +60,8 @@ class Flow:
     spool: Spool
     normalizer: Normalizer
     destinations: Mapping[str, Destination]
-    policies: Mapping[str, RetryPolicy]
+    rules: Mapping[str, TargetRules]
+    """How each target is treated; those of `destinations`."""
     routes: Sequence[Route]
     observer: Observer
     clock: Clock
@@ -80,6 +79,8 @@ class Flow:
     to_prepare: Bell = field(default_factory=Bell)
     to_upload: Bell = field(default_factory=Bell)
     to_report: Bell = field(default_factory=Bell)
+    to_resolve: Bell = field(default_factory=Bell)
+    to_verify: Bell = field(default_factory=Bell)
 
     def logged(self, source: str, path: str) -> Mapping[str, Any]:
         """The field of a log event that tells what it is about, beside the receipt."""

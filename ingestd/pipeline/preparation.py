@@ -4,6 +4,7 @@ Nothing is lost by a crash here: the receipt is still `received` and is prepared
 overruled (`waived`) does not hold the receipt again.
 """
 
+import errno
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
@@ -25,6 +26,8 @@ from ingestd.pipeline.placing import NO_ROUTE, no_account, receipt_facts, unusab
 NO_ROUTE_FIX = "Say where it goes: ingestd retry ID --to TARGET:SLOT, or add a route and retry."
 UNREADABLE = "The stored original of this receipt can't be read from the spool"
 UNREADABLE_FIX = "Restore the spool from a backup and run ingestd retry ID, or drop the file again."
+TOO_MANY_OPEN = "The pages of this receipt could not all be opened at once: too many files are open."
+TOO_MANY_OPEN_FIX = "Allow more (LimitNOFILE= in the unit), restart ingestd and run ingestd retry ID."
 
 
 class Preparation:
@@ -74,8 +77,7 @@ class Preparation:
         except OSError as error:
             if not self._flow.spool.directory.is_dir():
                 raise  # not this document: the spool is gone
-            why = error.strerror or str(error)
-            return await self._set_aside(receipt, Event.HOLD, f"{UNREADABLE} ({why}). {UNREADABLE_FIX}")
+            return await self._set_aside(receipt, Event.HOLD, _why_unreadable(error))
         match verdict:
             case ReceiptImage():
                 return await self._commit(receipt, verdict, limits)
@@ -156,6 +158,12 @@ class Preparation:
             reason=reason,
         )
         flow.to_report.ring()
+
+
+def _why_unreadable(error: OSError) -> str:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{TOO_MANY_OPEN} {TOO_MANY_OPEN_FIX}"
+    return f"{UNREADABLE} ({error.strerror or error}). {UNREADABLE_FIX}"
 
 
 def _asks_routes(work: Work) -> bool:

@@ -20,10 +20,14 @@ from ingestd.interfaces import Source
 from ingestd.pipeline.delivery import Delivery
 from ingestd.pipeline.feedback import Reporting
 from ingestd.pipeline.flow import Flow
+from ingestd.pipeline.gate import Key
 from ingestd.pipeline.intake import Intake
+from ingestd.pipeline.logins import stay_logged_in
 from ingestd.pipeline.patience import shielded
 from ingestd.pipeline.preparation import Preparation
+from ingestd.pipeline.resolving import Resolving
 from ingestd.pipeline.upkeep import Upkeep
+from ingestd.pipeline.verifying import Verifying
 
 IDLE_LOOK_SECONDS = 0.1
 
@@ -52,6 +56,8 @@ class Pipeline:
         self._intakes = [Intake(source, flow) for source in sources.values()]
         self._preparation = Preparation(flow)
         self._delivery = Delivery(flow)
+        self._resolving = Resolving(flow, self._delivery.gates)
+        self._verifying = Verifying(flow, self._delivery.gates)
         self._reporting = Reporting(sources, flow)
         self._upkeep = Upkeep(sources.values(), flow)
         self._stop = asyncio.Event()
@@ -66,6 +72,25 @@ class Pipeline:
         """What is broken outside just now, for the status line."""
         troubles = self._source_troubles() + self._delivery.gates.troubles()
         return troubles + [f"{i.source.name}: intake paused, {i.paused}" for i in self._intakes if i.paused]
+
+    @property
+    def failing(self) -> Mapping[Key, tuple[Instant, str]]:
+        """Targets, each with the account, that take nothing now: since when, and why."""
+        return self._delivery.gates.failing()
+
+    @property
+    def paused(self) -> Mapping[str, tuple[Instant, str]]:
+        """Sources that nothing is taken from, for lack of room: since when, and why."""
+        return {
+            i.source.name: (i.paused_since, i.paused)
+            for i in self._intakes
+            if i.paused is not None and i.paused_since is not None
+        }
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """Uploads that each target is given at the same time, at present."""
+        return self._delivery.gates.places()
 
     def _source_troubles(self) -> list[str]:
         return [
@@ -86,16 +111,24 @@ class Pipeline:
             for intake in self._intakes
         ]
         prepare = asyncio.create_task(self._preparation.crew.run(), name="preparation")
-        upload = asyncio.create_task(self._delivery.crew.run(), name="delivery")
+        uploads = [
+            asyncio.create_task(crew.run(), name=name)
+            for name, crew in (
+                ("delivery", self._delivery.crew),
+                ("resolving", self._resolving.crew),
+                ("verifying", self._verifying.crew),
+            )
+        ]
         report = asyncio.create_task(self._reporting.run(), name="reporting")
         upkeep = asyncio.create_task(self._upkeep.run(), name="upkeep")
-        stages = [*intakes, prepare, upload, report, upkeep]
+        logins = asyncio.create_task(stay_logged_in(self._flow), name="logins")
+        stages = [*intakes, prepare, *uploads, report, upkeep, logins]
         ending = asyncio.create_task(self._ending(intakes, until_idle), name="ending")
         started()
         try:
             await self._watch(stages, ending)
             trouble = ending.result()
-            await self._stop_softly(intakes, prepare, upload, report)
+            await self._stop_softly(intakes, [prepare, *uploads], report)
         except ExceptionGroup as errors:
             raise _first_of(errors) from None
         finally:
@@ -132,7 +165,9 @@ class Pipeline:
         horizon = later(self._flow.clock(), wait)
         closed = self._delivery.gates.closed_until(horizon)
         waiting = await self._flow.reader.waiting(horizon=horizon, closed=closed)
-        return not (waiting.received or waiting.ready_due or waiting.owned or waiting.feedback_due)
+        return not any(
+            (waiting.received, waiting.ready_due, waiting.owned, waiting.asking, waiting.feedback_due)
+        )
 
     def _stuck(self, wait: timedelta) -> list[str]:
         """Sources in trouble for longer than the wait, if every source not done yet is one of them."""
@@ -154,8 +189,7 @@ class Pipeline:
     async def _stop_softly(
         self,
         intakes: Sequence[asyncio.Task[None]],
-        prepare: asyncio.Task[None],
-        upload: asyncio.Task[None],
+        crews: Sequence[asyncio.Task[None]],
         report: asyncio.Task[None],
     ) -> None:
         """Within `grace`. What does not end by then is cut off by the caller."""
@@ -163,7 +197,9 @@ class Pipeline:
             async with asyncio.timeout(self._flow.grace.total_seconds()):
                 self._preparation.crew.stop()
                 self._delivery.crew.stop()
-                await asyncio.gather(_cancel(intakes), prepare, upload)
+                self._resolving.crew.stop()
+                self._verifying.crew.stop()
+                await asyncio.gather(_cancel(intakes), *crews)
                 self._reporting.stop()
                 await report
         except TimeoutError:

@@ -1,10 +1,10 @@
 """Upkeep: leases are renewed, orphans rescued, what is old is purged, sources are tidied. Nothing here is
-urgent but the leases: a long purge is many short steps, between which they are renewed, and a full disk or a
+urgent but the leases: they have a task of their own, so that nothing slow can cost them, and a full disk or a
 slow purge never stops the flow.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 
 from ingestd.domain.document import Instant
@@ -41,28 +41,27 @@ class Upkeep:
                 released=recovered.released,
                 unconfirmed=recovered.lost,
             )
-        longest = max((policy.longest for policy in flow.policies.values()), default=timedelta(hours=1))
+        longest = max((rules.retry.longest for rules in flow.rules.values()), default=timedelta(hours=1))
         latest = later(flow.clock(), longest)
         await until_there_is_room(lambda: flow.ledger.clamp_due(latest=latest), flow.observer)
 
     async def run(self) -> None:
         """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for duty in (self._keep_leases, self._tidy):
+                group.create_task(self._again_and_again(duty), name=f"upkeep {duty.__name__}")
+
+    async def _again_and_again(self, duty: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(TICK.total_seconds())
             try:
-                await self._tick()
+                await duty()
             except StorageExhausted as error:
                 self._flow.observer.note("upkeep.postponed", level="warning", reason=str(error))
 
-    async def _tick(self) -> None:
+    async def _tidy(self) -> None:
         flow = self._flow
         now = flow.clock()
-        await self._keep_leases()
-        for target in flow.upkeep.retry_unconfirmed:
-            count = await flow.ledger.requeue_unconfirmed(target=target, now=now)
-            if count:
-                flow.observer.note("receipts.requeued", level="warning", target=target, count=count)
-                flow.to_upload.ring()
         if now >= self._tidy_at:
             self._tidy_at = later(now, flow.upkeep.tidy_every)
             await self._purge(now)
@@ -94,7 +93,6 @@ class Upkeep:
             if found.last is None:
                 break
             after = found.last
-            await self._keep_leases()
         if total:
             flow.observer.note("spool.purged", count=total)
 
@@ -103,7 +101,7 @@ class Upkeep:
         flow = self._flow
         before = later(now, -flow.preparation.near_duplicate_window)
         while await flow.ledger.forget_looks(before=before, limit=PURGE_BATCH) == PURGE_BATCH:
-            await self._keep_leases()
+            pass
 
     async def _sweep(self) -> None:
         """Remove old spool files that no arrival was committed for (a crash came between copy and commit)."""

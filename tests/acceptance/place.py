@@ -27,20 +27,18 @@ directory = "{directory}/data"
 min_free = "1MB"
 {storage}
 [uploads]
-workers = 8
+workers = {workers}
 grace = "10s"
 [preparation]
 {preparation}
 [targets.concur]
 kind = "concur-image-v1"
 url = "{url}"
-token_file = "token"
-timeout = "5s"
+{login}
+timeout = "{timeout}"
 {target}
 [targets.concur.retry]
-first = "200ms"
-ceiling = "2s"
-unavailable = "500ms"
+{pauses}
 {retry}
 [[folders]]
 name = "inbox"
@@ -66,6 +64,19 @@ send = "concur:report/unknown-1"
 send = "concur:receipt"
 """
 
+PARTS = {
+    "storage": "",
+    "workers": "8",
+    "preparation": "",
+    "login": 'token_file = "token"',
+    "timeout": "5s",
+    "target": "",
+    "pauses": 'first = "200ms"\nceiling = "2s"\nunavailable = "500ms"',
+    "retry": "",
+    "folder": "",
+}
+"""What may stand in the configuration instead. Tables can follow in `retry` and `folder`."""
+
 
 class SandboxProcess:
     """`ingestd sandbox` on a free port."""
@@ -83,19 +94,32 @@ class SandboxProcess:
 
     def images(self) -> list[dict[str, Any]]:
         """All that is stored, in order; `place` is the slot with its ID."""
-        with urllib.request.urlopen(f"{self.url}/_sandbox/images", timeout=30) as answer:
-            images: list[dict[str, Any]] = json.load(answer)["images"]
+        images: list[dict[str, Any]] = self._get("images")["images"]
         for image in images:
             image["place"] = f"{image['slot']}/{image['id']}" if image["id"] else image["slot"]
         return images
 
     def faults(self, **document: Any) -> None:
         """PUT /_sandbox/faults."""
-        request = urllib.request.Request(
-            f"{self.url}/_sandbox/faults", data=json.dumps(document).encode(), method="PUT"
-        )
+        self._put("faults", document)
+
+    def timeline(self, **document: Any) -> None:
+        """PUT /_sandbox/timeline: it begins now."""
+        self._put("timeline", document)
+
+    def calm(self) -> None:
+        """The timeline ends."""
+        request = urllib.request.Request(f"{self.url}/_sandbox/timeline", method="DELETE")
         with urllib.request.urlopen(request, timeout=30) as answer:
-            assert answer.status == 200
+            assert answer.status == 204
+
+    def requests(self) -> dict[str, Any]:
+        """Counts of what was asked, without the requests themselves."""
+        return self._get("requests?limit=0")
+
+    def logins(self) -> dict[str, Any]:
+        """Clients and logins, as the token endpoint saw them."""
+        return self._get("logins")
 
     def content(self, image: dict[str, Any]) -> bytes:
         """The bytes of one of `images`, as they came."""
@@ -113,6 +137,18 @@ class SandboxProcess:
     def end(self) -> None:
         end(self.process)
 
+    def _get(self, what: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.url}/_sandbox/{what}", timeout=60) as answer:
+            document: dict[str, Any] = json.load(answer)
+        return document
+
+    def _put(self, what: str, document: Any) -> None:
+        request = urllib.request.Request(
+            f"{self.url}/_sandbox/{what}", data=json.dumps(document).encode(), method="PUT"
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 200
+
 
 class Place:
     """A directory with a configuration; starts daemons and asks questions."""
@@ -123,8 +159,7 @@ class Place:
         self.inbox.mkdir(parents=True, exist_ok=True)
         self.config = directory / "ingestd.toml"
         self.token("good-token")
-        parts = dict.fromkeys(("storage", "preparation", "target", "retry", "folder"), "") | extra
-        self.config.write_text(CONFIGURATION.format(directory=directory, url=url, **parts))
+        self.config.write_text(CONFIGURATION.format(directory=directory, url=url, **PARTS | extra))
         self._daemons: list[subprocess.Popen[bytes]] = []
 
     def token(self, text: str) -> None:
@@ -213,13 +248,18 @@ class Place:
 
 
 def wait_until(
-    ready: Callable[[], bool], what: str, explain: Callable[[], str] = str, seconds: float = 60
+    ready: Callable[[], bool],
+    what: str,
+    explain: Callable[[], str] = str,
+    seconds: float = 60,
+    *,
+    every_seconds: float = 0.05,
 ) -> None:
     """Polls until `ready`; fails with the sentence it waited for."""
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}\n{explain()[-3000:]}"
-        time.sleep(0.05)
+        time.sleep(every_seconds)
 
 
 def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:

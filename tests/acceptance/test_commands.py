@@ -34,7 +34,7 @@ MIXED = {
     "entries/E-2/notes.pdf": (samples.text(), "rejected"),
     "loose.jpg": (samples.small_jpeg(3), "held"),
     "nowhere/x.jpg": (samples.small_jpeg(4), "failed"),
-    "entries/accept-then-drop/taxi.jpg": (samples.small_jpeg(5), "unconfirmed"),
+    "reports/accept-then-drop/taxi.jpg": (samples.small_jpeg(5), "unconfirmed"),
 }
 
 
@@ -449,7 +449,7 @@ def test_what_is_decided_beside_a_running_daemon_is_seen_within_seconds(
         quickly(lambda: "dropped" in note.read_text().lower(), copied)
 
         copied.ingestd("confirm", ids["unconfirmed"], "--image-id", "X1")
-        quickly(lambda: (copied.inbox / "uploaded/entries/accept-then-drop/taxi.jpg").exists(), copied)
+        quickly(lambda: (copied.inbox / "uploaded/reports/accept-then-drop/taxi.jpg").exists(), copied)
     assert copied.balance()["closed"] is True
 
 

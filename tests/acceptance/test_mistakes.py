@@ -159,8 +159,8 @@ def test_a_second_signal_ends_at_once(lonely: Place) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "check", "doctor", "login", "demo", "sandbox", "replay", "submit", "list", "show", "retry",
-     "confirm", "drop", "balance", "export", "migrate", "backup"],
+    ["run", "check", "doctor", "alerts", "login", "demo", "sandbox", "replay", "submit", "list", "show",
+     "url", "fetch", "retry", "confirm", "drop", "balance", "audit", "export", "migrate", "backup"],
 )  # fmt: skip
 def test_every_command_has_a_help_text(command: str) -> None:
     done = subprocess.run([*PROGRAM, command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)

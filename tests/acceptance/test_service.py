@@ -138,7 +138,7 @@ def test_every_log_line_is_json_and_every_attempt_has_its_canonical_line(
     with place.daemon() as daemon:
         place.drop("a.jpg", samples.small_jpeg(1))
         place.drop("nowhere/b.jpg", samples.small_jpeg(2))
-        place.drop("entries/accept-then-drop/c.jpg", samples.small_jpeg(3))
+        place.drop("reports/accept-then-drop/c.jpg", samples.small_jpeg(3))
         place.drop("bad.pdf", samples.text())
         wait_until(lambda: place.log().count("attempt.finished") == 3, "all are attempted", place.log)
         wait_until(lambda: "receipt.rejected" in place.log(), "one is rejected", place.log)
@@ -162,7 +162,7 @@ def test_every_log_line_is_json_and_every_attempt_has_its_canonical_line(
     assert told == {
         "a.jpg": ("uploaded", "uploaded", 201),
         "nowhere/b.jpg": ("refused", "failed", 404),
-        "entries/accept-then-drop/c.jpg": ("unconfirmed", "unconfirmed", None),
+        "reports/accept-then-drop/c.jpg": ("unconfirmed", "unconfirmed", None),
     }
     assert attempts["a.jpg"]["correlation_id"] and attempts["nowhere/b.jpg"]["correlation_id"]
     (stored,) = (image for image in sandbox.images() if image["place"] == "receipt")

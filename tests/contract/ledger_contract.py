@@ -12,6 +12,7 @@ from ingestd.ledger import (
     verify_chain,
 )
 from tests.contract.ledger_accepting import Accepting
+from tests.contract.ledger_asking import Asking, Verifying
 from tests.contract.ledger_attempts import Attempts
 from tests.contract.ledger_claims import Claims
 from tests.contract.ledger_feedback import FeedbackDue
@@ -32,6 +33,7 @@ from tests.contract.ledger_reading import Reading
 from tests.contract.ledger_repeats import Repeats
 from tests.contract.ledger_retention import Retention
 from tests.contract.ledger_slots import Slots
+from tests.contract.ledger_turns import Turns
 
 __all__ = ["START", "LedgerContract", "document", "image_of", "new_arrival", "new_receipt", "spool_path"]
 
@@ -43,7 +45,10 @@ class LedgerContract(
     Slots,
     Looks,
     Claims,
+    Turns,
     Attempts,
+    Asking,
+    Verifying,
     Moves,
     FeedbackDue,
     Retention,

@@ -229,6 +229,29 @@ class Mail:
         assert await book.companions_of(logo.sha256, source="mail") == 4
         assert await book.companions_of(document().sha256, source="mail") == 0
 
+    async def test_what_came_of_a_message_of_the_same_bytes_is_known_also_when_it_is_gone(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, book: MailBook
+    ) -> None:
+        raw, archive = document("message.eml", "raw 1"), document("all.zip", "zip")
+        logo, bill, text = document("logo.png", "logo"), document("bill.pdf", "bill"), raw
+        first = message(new_receipt(logo, bill), containers=[raw, archive])
+        await bring(ledger, first)
+        await bring(ledger, message(new_receipt(bill), containers=[raw], source="other"))
+        await bring(ledger, message(containers=[document("message.eml", "raw 2")], uid=2))
+        await bring(ledger, message(new_receipt(text), message_id="", containers=[raw]))
+        of_first = frozenset({logo.sha256, bill.sha256, archive.sha256})
+        assert await book.taken_from("<1@example.com>", raw.sha256) == of_first
+        assert await book.taken_from("", raw.sha256) == frozenset({raw.sha256}), "its text"
+        empty = document("message.eml", "raw 2").sha256
+        assert await book.taken_from("<1@example.com>", empty) == frozenset()
+        assert await book.taken_from("<1@example.com>", document(content="other").sha256) is None
+        assert await book.taken_from("<2@example.com>", raw.sha256) is None
+        for receipt in await reader.find():
+            await ledger.move(receipt, Event.DROP, now=START)
+        await ledger.purged(await expired(ledger, after(9)), now=after(10))
+        assert await ledger.known([logo.sha256, raw.sha256]) == frozenset()
+        assert await book.taken_from("<1@example.com>", raw.sha256) == of_first
+
     async def test_a_message_is_found_by_its_id_with_or_without_brackets_newest_first(
         self, ledger: SqlLedger, reader: SqlLedgerReader, book: MailBook
     ) -> None:
@@ -365,6 +388,26 @@ class Leases:
         assert not await book.hold_mailbox("a", owner="there", until=after(99), now=after(59))
         assert await book.hold_mailbox("a", owner="there", until=after(99), now=after(60))
         assert not await book.hold_mailbox("a", owner="here", until=after(99), now=after(60))
+
+    async def test_one_of_two_nodes_answers_a_message_and_the_record_ends_its_lease(
+        self, ledger: SqlLedger, reader: SqlLedgerReader, url: str
+    ) -> None:
+        here = SqlMailBook(ledger, reader)
+        node = open_ledger(url, migrate=False, spool_path=spool_path)
+        there = SqlMailBook(node, reader)
+        first, second = [await bring(ledger, message(uid=uid)) for uid in (1, 2)]
+        assert await here.hold_answer(first, owner="here", until=after(60), now=START)
+        assert not await there.hold_answer(first, owner="there", until=after(60), now=START)
+        assert await there.hold_answer(second, owner="there", until=after(60), now=START)
+        assert await there.hold_mailbox(first, owner="there", until=after(60), now=START), "no mailbox"
+        await here.answered(first, address="ann@example.com", now=after(1))
+        assert await there.hold_answer(first, owner="there", until=after(90), now=after(2))
+        mailed = await there.mailed(first)
+        assert mailed is not None and mailed.answered, "whoever has the lease sees what was done before"
+        assert not await there.hold_answer(first, owner="there", until=after(3), now=after(3)), "given up"
+        assert not await here.hold_answer(second, owner="here", until=after(90), now=after(59))
+        assert await here.hold_answer(second, owner="here", until=after(90), now=after(60)), "ran out"
+        await node.aclose()
 
     async def test_nodes_that_want_a_mailbox_at_once_never_get_it_both(
         self, ledger: SqlLedger, reader: SqlLedgerReader, url: str

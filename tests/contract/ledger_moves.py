@@ -10,10 +10,6 @@ from ingestd.domain.errors import (
     IllegalTransition,
     StaleClaim,
 )
-from ingestd.domain.outcome import (
-    Unconfirmed,
-)
-from ingestd.domain.retry import Step
 from ingestd.domain.states import Event, State
 from ingestd.ledger import (
     SqlLedger,
@@ -26,7 +22,6 @@ from tests.contract.ledger_making import (
     bring_to,
     claim_one,
     prepare,
-    start_upload,
 )
 
 
@@ -91,19 +86,6 @@ class Moves:
         late = after(100_000)
         await ledger.renew(owner=claimed.owner, lease=timedelta(seconds=60), now=late)
         assert (await ledger.recover(now=late, everything=False)).released == 1
-
-    async def test_only_unconfirmed_receipts_of_that_target_that_are_due_are_requeued(
-        self, ledger: SqlLedger, reader: SqlLedgerReader
-    ) -> None:
-        uploading = await start_upload(ledger)
-        step = Step(event=Event.LOSE, due_at=after(10))
-        await ledger.finish(uploading, step, Unconfirmed(reason="No answer."), now=START)
-        assert await ledger.requeue_unconfirmed(target="concur", now=after(9)) == 0
-        assert await ledger.requeue_unconfirmed(target="other", now=after(10)) == 0
-        assert await ledger.requeue_unconfirmed(target="concur", now=after(10)) == 1
-        found = await reader.get(uploading.id)
-        assert found is not None
-        assert (found.state, found.attempts) == (State.READY, 1)
 
     async def test_nothing_stays_due_later_than_the_clamp(
         self, ledger: SqlLedger, reader: SqlLedgerReader

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import select
 
 from ingestd.domain.errors import (
     LedgerTooNew,
@@ -22,8 +23,9 @@ from ingestd.ledger import (
     verify_chain,
 )
 from ingestd.ledger.engine import open_engine
-from ingestd.ledger.schema import metadata
+from ingestd.ledger.schema import metadata, receipts
 from tests.contract.ledger_making import (
+    LEASE,
     START,
     accept_for,
     accept_one,
@@ -43,7 +45,7 @@ class Opening:
             {"state": "received", "slot": "receipt", "waived": "No \ufdd0dcff route\nfits."},
             {"state": "uploaded", "slot": "receipt", "image_id": "IMG1"},
         )
-        assert migrate(url) == "0004"
+        assert migrate(url) == "0005"
         assert differences(url) == []
         reader = open_reader(url, spool_path=spool_path)
         assert (await reader.balance()).closed
@@ -60,6 +62,36 @@ class Opening:
         assert arrived is not None and arrived.origin.mail is None
         assert verify_chain(await reader.history(uploaded))
         await reader.aclose()
+
+    async def test_receipts_of_the_first_program_take_turns_and_those_in_doubt_are_left_to_people(
+        self, url: str
+    ) -> None:
+        rows = (
+            {"state": "ready", "slot": "receipt", "person": "Ann", "account": "ann"},
+            {"state": "ready", "slot": "receipt", "account": "ann"},
+            {"state": "ready", "slot": "receipt"},
+            {"state": "unconfirmed", "slot": "receipt"},
+        )
+        *_, doubtful = make_old_ledger(url, *rows)
+        ledger = open_ledger(url, migrate=True, spool_path=spool_path)
+        reader = open_reader(url, spool_path=spool_path)
+        found = await reader.get(doubtful)
+        assert found is not None
+        assert (found.ask_at, found.settled, found.tried_since) == (None, True, None)
+        stored = select(receipts.c.share, receipts.c.gate).order_by(receipts.c.id)
+        rows_now = await reader.read(lambda connection: connection.execute(stored).all())
+        assert sorted(tuple(row) for row in rows_now) == [
+            ("account ann", "concur:ann"),
+            ("person Ann", "concur:ann"),
+            ("source scanner", "concur"),
+            ("source scanner", "concur"),
+        ]
+        claimed = await ledger.claim(
+            owner="here", lease=LEASE, limit=9, now=START, closed=[("concur", "ann")]
+        )
+        assert [(receipt.person, receipt.account) for receipt in claimed] == [(None, None)]
+        await reader.aclose()
+        await ledger.aclose()
 
     async def test_every_waived_reason_is_upgraded_however_many_there_are(self, url: str) -> None:
         rows = [
@@ -116,7 +148,7 @@ class Opening:
         self, ledger: SqlLedger, reader: SqlLedgerReader, url: str
     ) -> None:
         receipt = await accept_one(ledger)
-        assert migrate(url) == "0004"
+        assert migrate(url) == "0005"
         assert await reader.get(receipt.id) == receipt
 
     async def test_the_ledger_of_a_newer_program_is_refused(self, ledger: SqlLedger, url: str) -> None:

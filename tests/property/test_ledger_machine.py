@@ -7,6 +7,7 @@ exactly the reports the model expects are due.
 import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -25,7 +26,7 @@ from ingestd.domain.likeness import NEAR_BITS, distance
 from ingestd.domain.outcome import Outcome, Refused, Throttled, Unavailable, Unconfirmed, Uploaded
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import RetryPolicy, next_step
-from ingestd.domain.states import NEEDS_PERSON, SETTLED, TRANSITIONS, Event, State
+from ingestd.domain.states import NEEDS_PERSON, TRANSITIONS, Event, State
 from ingestd.interfaces import NewArrival, NewReceipt
 from ingestd.ledger import migrate, open_ledger, open_reader, sqlite_url, verify_chain
 from ingestd.ledger.slots import IN_THE_SLOT
@@ -62,13 +63,15 @@ class Expected:
     state: State
     attempts: int = 0
     owner: str | None = None
+    asked_by: tuple[str, Instant] | None = None
     told: dict[str, bool] = field(default_factory=dict)
 
     def enter(self, state: State, receipt: Receipt) -> None:
         self.state, self.receipt = state, receipt
+        self.asked_by = None
         if state not in (State.CLAIMED, State.UPLOADING):
             self.owner = None
-        if state in SETTLED:
+        if receipt.settled:
             self.told = dict.fromkeys(self.told, False)
 
 
@@ -93,6 +96,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self._latest: dict[str, Expected] = {}
         self._model: dict[str, Expected] = {}
         self._arrivals: list[tuple[NewArrival, list[str]]] = []
+        self._senders: dict[str, str] = {}
         self._payloads = 0
         self._sightings = 0
 
@@ -110,9 +114,10 @@ class LedgerMachine(RuleBasedStateMachine):
         again=st.booleans(),
         hold=st.sampled_from([None, None, "Which year?"]),
         archives=st.integers(0, 2),
+        sender=st.sampled_from(["", "ann@example.com", "bob@example.com"]),
     )
     def arrive(
-        self, groups: list[list[str]], slot: str, again: bool, hold: str | None, archives: int
+        self, groups: list[list[str]], slot: str, again: bool, hold: str | None, archives: int, sender: str
     ) -> None:
         news = [
             new_receipt(*(document(f"{c}.pdf", c) for c in group), slot=slot, again=again, hold=hold)
@@ -120,6 +125,8 @@ class LedgerMachine(RuleBasedStateMachine):
         ]
         containers = [document(f"{n}.zip", f"archive {n}") for n in range(archives)]
         arrival = new_arrival(*news, containers=containers)
+        arrival = replace(arrival, origin=replace(arrival.origin, sender=sender))
+        self._senders[arrival.id] = sender
         accepted = self._run(self._ledger.accept(arrival, now=self._now))
         self._payloads += sum(map(len, groups))
         assert not accepted.known
@@ -198,6 +205,10 @@ class LedgerMachine(RuleBasedStateMachine):
         claimed = self._run(self._ledger.claim(owner=owner, lease=lease, limit=limit, now=self._now))
         due = [e for e in self._model.values() if e.state is State.READY and e.receipt.due_at <= self._now]
         assert len(claimed) == min(limit, len(due))
+        got = Counter(self._senders[receipt.arrival] for receipt in claimed)
+        could = Counter(self._senders[expected.receipt.arrival] for expected in due)
+        for sender, count in could.items():
+            assert got[sender] == count or got[sender] >= max(got.values()) - 1, "others had more turns"
         for receipt in claimed:
             expected = self._model[receipt.id]
             assert expected in due
@@ -221,6 +232,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, outcome: Outcome) -> None:
         expected = data.draw(st.sampled_from(self._in(State.UPLOADING)))
         step = next_step(outcome, POLICY, attempts=expected.attempts + 1, now=self._now, jitter=0.5)
+        match step.event:
+            case Event.LOSE:
+                step = replace(step, due_at=data.draw(st.sampled_from([None, self._now])))
+            case Event.CONFIRM:
+                step = replace(step, verify_at=data.draw(st.sampled_from([None, self._now])))
         done = self._run(self._ledger.finish(expected.receipt, step, outcome, now=self._now))
         expected.attempts += step.spent
         expected.enter(TRANSITIONS[State.UPLOADING][step.event], done)
@@ -228,6 +244,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(OWNERS))
     def release(self, owner: str) -> None:
         self._run(self._ledger.release(owner=owner, now=self._now))
+        for expected in self._model.values():
+            if expected.asked_by is not None and expected.asked_by[0] == owner:
+                expected.asked_by = None
         for expected in self._in(State.CLAIMED):
             if expected.owner == owner:
                 expected.enter(State.READY, self._read(expected))
@@ -252,13 +271,95 @@ class LedgerMachine(RuleBasedStateMachine):
                 expected.enter(State.UNCONFIRMED, self._read(expected))
                 lost += 1
         assert (recovered.released, recovered.lost) == (released, lost)
+        for expected in self._model.values():
+            if everything or (expected.asked_by is not None and expected.asked_by[1] <= self._now):
+                expected.asked_by = None
 
-    @rule()
-    def requeue_unconfirmed(self) -> None:
-        self._run(self._ledger.requeue_unconfirmed(target="concur", now=self._now))
-        for expected in self._in(State.UNCONFIRMED):
-            if expected.receipt.due_at <= self._now:
-                expected.enter(State.READY, self._read(expected))
+    @rule(owner=st.sampled_from(OWNERS), limit=st.integers(1, 4), verify=st.booleans())
+    def take_to_ask(self, owner: str, limit: int, verify: bool) -> None:
+        take = self._ledger.take_unverified if verify else self._ledger.take_unconfirmed
+        lease = timedelta(seconds=10)
+        taken = self._run(take(owner=owner, lease=lease, limit=limit, now=self._now))
+        free = [
+            expected
+            for expected in self._model.values()
+            if self._is_due(expected, verify=verify)
+            and (expected.asked_by is None or expected.asked_by[1] <= self._now)
+        ]
+        assert len(taken) == min(limit, len(free))
+        for receipt in taken:
+            expected = self._model[receipt.id]
+            assert expected in free
+            assert (receipt.version, receipt.state) == (expected.receipt.version, expected.state)
+            assert receipt.lease_until is not None
+            expected.asked_by = owner, receipt.lease_until
+
+    def _is_due(self, expected: Expected, *, verify: bool) -> bool:
+        receipt = expected.receipt
+        when = receipt.verify_at if verify else receipt.ask_at
+        assert when is None or expected.state is (State.UPLOADED if verify else State.UNCONFIRMED)
+        return when is not None and when <= self._now
+
+    @precondition(lambda self: self._in(State.UNCONFIRMED))
+    @rule(data=st.data(), answer=st.sampled_from(["later", "a person", "there", "not there", "occupied"]))
+    def hear_of_one_in_doubt(self, data: st.DataObject, answer: str) -> None:
+        """Also of one whose reservation ran out: as long as nobody else decided, the answer counts."""
+        expected = data.draw(st.sampled_from(self._in(State.UNCONFIRMED)))
+        before, attempts = expected.receipt, expected.attempts
+        if answer in ("later", "a person"):
+            ask_at = Instant(self._now + 3_000_000) if answer == "later" else None
+            seen = self._run(self._ledger.asked(before, now=self._now, note=answer, ask_at=ask_at))
+            assert seen.settled is (answer == "a person")
+            assert seen.version == before.version + 1
+            told = expected.told
+            expected.enter(State.UNCONFIRMED, seen)
+            if before.settled and seen.settled:
+                expected.told = told  # nothing new
+        else:
+            event = {"there": Event.CONFIRM, "not there": Event.REQUEUE, "occupied": Event.REFUSE}[answer]
+            moved = self._run(
+                self._ledger.move(
+                    before,
+                    event,
+                    now=self._now,
+                    image_id="IMG" if answer == "there" else None,
+                    verify_at=self._now if answer == "there" else None,
+                    afresh=False,
+                )
+            )
+            expected.enter(TRANSITIONS[State.UNCONFIRMED][event], moved)
+            assert moved.tried_since == before.tried_since
+        expected.attempts = attempts
+        with pytest.raises((StaleClaim, IllegalTransition)):
+            self._run(self._ledger.asked(before, now=self._now, note="late", ask_at=None))
+
+    @precondition(lambda self: self._in(State.UPLOADED))
+    @rule(data=st.data(), answer=st.sampled_from(["same", "later", "never", "other"]))
+    def read_back(self, data: st.DataObject, answer: str) -> None:
+        expected = data.draw(st.sampled_from(self._in(State.UPLOADED)))
+        before = expected.receipt
+        if answer == "other":
+            moved = self._run(self._ledger.move(before, Event.CONTRADICT, now=self._now, reason="another"))
+            assert moved.image_id == before.image_id
+            expected.enter(State.FAILED, moved)
+            return
+        verify_at = Instant(self._now + 3_000_000) if answer == "later" else None
+        same = answer == "same"
+        told = expected.told
+        seen = self._run(
+            self._ledger.verified(before, now=self._now, note=answer, same=same, verify_at=verify_at)
+        )
+        assert (seen.verified_at == self._now) or not same
+        expected.enter(State.UPLOADED, seen)
+        expected.told = told
+
+    @precondition(lambda self: self._in(State.CLAIMED))
+    @rule(data=st.data(), ask=st.booleans())
+    def find_the_slot_taken(self, data: st.DataObject, ask: bool) -> None:
+        expected = data.draw(st.sampled_from(self._in(State.CLAIMED)))
+        due_at = self._now if ask else None
+        move = self._ledger.move(expected.receipt, Event.LOSE, now=self._now, due_at=due_at, reason="taken")
+        expected.enter(State.UNCONFIRMED, self._run(move))
 
     # --- people, and programs gone wrong ---
 
@@ -330,6 +431,8 @@ class LedgerMachine(RuleBasedStateMachine):
             receipt = found[receipt_id]
             assert (receipt.state, receipt.attempts) == (expected.state, expected.attempts)
             assert receipt.version == expected.receipt.version
+            assert (receipt.ask_at is None) or receipt.state is State.UNCONFIRMED
+            assert (receipt.verify_at or receipt.verified_at) is None or receipt.state is State.UPLOADED
             assert (receipt.state in (State.CLAIMED, State.UPLOADING)) <= (receipt.owner is not None)
 
     @invariant()
@@ -356,7 +459,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert due == {
             (expected.receipt.id, arrival)
             for expected in self._model.values()
-            if expected.state in SETTLED
+            if expected.receipt.settled
             for arrival, told in expected.told.items()
             if not told
         }

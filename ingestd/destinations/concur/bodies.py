@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
@@ -19,6 +19,7 @@ MESSAGE_LENGTH = 200
 _TEXT_BYTES = 4096
 """How far into a body words are looked for."""
 _IMAGE_ID_LENGTH = 200
+_URL_LENGTH = 8_000
 
 _Fields = list[tuple[str, str]]
 
@@ -27,10 +28,12 @@ _Fields = list[tuple[str, str]]
 class Body:
     """`error`: the body says that something failed; with an `image_id` beside it, it contradicts itself.
 
-    `message` and `error_id` are as they came: make them `plain` before they are shown.
+    `message` and `error_id` are as they came: make them `plain` before they are shown. `url` is as good as a
+    password while it lives: it is shown to nobody who did not ask for it.
     """
 
     image_id: str | None = None
+    url: str | None = field(default=None, repr=False)
     error: bool = False
     error_id: str | None = None
     message: str = ""
@@ -41,6 +44,15 @@ def read_body(content: bytes) -> Body:
     start = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     found = _read_json(content) if start in (b"{", b"[") else _read_xml(content)
     return found or Body(message=_words(content))
+
+
+def is_page(content: bytes) -> bool:
+    """Whether it is HTML: words for a person from some gateway, whatever the answer's Content-Type says."""
+    start = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:_TEXT_BYTES].lower()
+    while start.startswith((b"<?", b"<!--")):
+        _, _, start = start.partition(b">")
+        start = start.lstrip()
+    return start.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
 
 
 def plain(text: str) -> str:
@@ -65,7 +77,7 @@ def _read_xml(content: bytes) -> Body | None:
         if inside and (element is root or any(text for _, text in inside)):
             return replace(_error(inside), image_id=image_id)
     if name == "image":
-        return Body(image_id=image_id)
+        return Body(image_id=image_id, url=_url(_first(fields, "url")))
     return _error(fields) if _first(fields, "message") else None
 
 
@@ -84,7 +96,7 @@ def _read_json(content: bytes) -> Body | None:
     fields = list(_leaves(image))
     identifier = _first(fields, "id")
     if identifier and not _first(fields, "message"):
-        return Body(image_id=_image_id(identifier))
+        return Body(image_id=_image_id(identifier), url=_url(_first(fields, "url")))
     return _error(fields) if _first(fields, "message") else None
 
 
@@ -115,6 +127,10 @@ def _image_id(text: str) -> str | None:
     """An ID is one visible word; anything else is no proof of an image."""
     usable = text.isprintable() and " " not in text and 0 < len(text) <= _IMAGE_ID_LENGTH
     return text if usable else None
+
+
+def _url(text: str) -> str | None:
+    return text if 0 < len(text) <= _URL_LENGTH else None
 
 
 def _text(element: Element) -> str:

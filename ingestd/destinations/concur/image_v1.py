@@ -1,51 +1,57 @@
-"""Concur Image v1.0: one POST of raw bytes for each receipt (api-reference/image/v1.image).
+"""Concur Image v1.0: one POST of raw bytes for each receipt (api-reference/image/v1.image), and reading back.
 
 Always with Content-Length (the API refuses chunked bodies), never redirected, the ID as one path segment.
-The API knows no idempotency key: an answer that got lost stays Unconfirmed.
+The API knows no idempotency key: an answer that got lost stays Unconfirmed until the slot was looked at.
 """
 
 import asyncio
 import errno
 import hashlib
-import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import MappingProxyType
-from urllib.parse import quote
+from typing import BinaryIO
 
-from ingestd.destinations.concur.answers import ONE_IMAGE, Question, outcome_of
+from ingestd.destinations.concur.answers import ONE_IMAGE, outcome_of
+from ingestd.destinations.concur.calling import NOBODYS, Call, Called, Calls
+from ingestd.destinations.concur.looking import found_by
+from ingestd.destinations.concur.reading import is_from_concur
 from ingestd.domain.document import ReceiptImage
-from ingestd.domain.outcome import Evidence, Outcome, Refused, Unavailable
+from ingestd.domain.outcome import (
+    CannotSay,
+    Evidence,
+    LookUp,
+    Outcome,
+    Refused,
+    Unavailable,
+)
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.routing import InvalidSlot, Slot
-from ingestd.http.session import Answer, AnswerLost, Exchange, NotSent, Request, Session
-from ingestd.http.tokens import SecretReader, SecretUnavailable
-from ingestd.interfaces import Limits
-from ingestd.settings import ConcurImageV1Settings, Secret
+from ingestd.http.downloading import Downloads, Fetched
+from ingestd.http.session import Answer, AnswerLost, NotSent, base_url
+from ingestd.http.target_login import OAuthUnavailable, SecretUnavailable, TargetLogin, target_logins
+from ingestd.interfaces import Downloaded, Limits, Login, Observer
+from ingestd.settings import ConcurImageV1Settings, OAuthSettings
 
-PATH = "/api/image/v1.0/"
 TYPES = frozenset({"application/pdf", "image/jpeg", "image/png"})
 SLOTS: Mapping[str, bool] = MappingProxyType(
     {"receipt": False, "expenseentry": True, "invoice": True, "report": True}
 )
-_PROBE = "ingestd-check"
-"""An image ID that nobody has: asking for it shows if the token is accepted, and stores nothing."""
-_TOKEN_IS_GOOD = frozenset({200, 400, 404})
+IMAGE_DOMAINS = ("concursolutions.com", "concurcdc.cn")
+"""Where the URLs of images lead (imagingupload.concursolutions.com, for one), also those of data centres."""
 
 
 class ConcurImageV1:
     """A Destination. Make it anywhere; its connections belong to the loop of the first upload."""
 
-    def __init__(self, settings: ConcurImageV1Settings, *, connections: int) -> None:
+    def __init__(
+        self, settings: ConcurImageV1Settings, *, connections: int, observer: Observer | None = None
+    ) -> None:
         """`connections`: at most so many at once. Raises ConfigurationError for a url unfit for a token."""
+        base = base_url(settings.url)
         self._settings = settings
-        self._session = Session(settings.url, connections=connections)
-        self._tokens: dict[str | None, _Token] = {
-            account: _Token(secret) for account, secret in settings.accounts.items()
-        }
-        if settings.token is not None:
-            self._tokens[None] = _Token(settings.token)
+        self._logins = target_logins(settings, observer=observer)
+        self._calls = Calls(settings, self._logins, connections=connections)
+        self._downloads = Downloads(base=base, domains=_image_domains(settings), silence=settings.timeout)
 
     @property
     def name(self) -> str:
@@ -59,6 +65,21 @@ class ConcurImageV1:
     def slots(self) -> Mapping[str, bool]:
         return SLOTS
 
+    @property
+    def logins(self) -> Sequence[Login]:
+        return [
+            Login(account=account, expires_at=login.expires_at) for account, login in self._logins.items()
+        ]
+
+    async def stay_logged_in(self) -> Sequence[str]:
+        troubles = []
+        for login in self._logins.values():
+            try:
+                await login.token()
+            except (OAuthUnavailable, SecretUnavailable) as error:
+                troubles.append(f"{login}: {error}")
+        return troubles
+
     def limits(self, slot: Slot) -> Limits:
         """Raises InvalidSlot when there is no such slot here."""
         _check_slot(slot)
@@ -69,46 +90,56 @@ class ConcurImageV1:
             one_image=slot.kind in ONE_IMAGE,
         )
 
+    def reads_back(self, slot: Slot) -> bool:
+        """A report appends, and to look a receipt up takes the image ID that got lost with the answer."""
+        return slot.kind in ONE_IMAGE
+
+    def shows_alone(self, slot: Slot) -> bool:
+        """GET of a report gives one PDF with the receipts of all its entries (Image v1)."""
+        return slot.kind != "report"
+
     async def upload(self, image: ReceiptImage, receipt: Receipt) -> Outcome:
         """One attempt. Never raises for what the server, the network, the token file or the spool does."""
-        prepared = await self._prepare(image, receipt)
-        if not isinstance(prepared, _Upload):
-            return prepared
-        correlation_id = str(uuid.uuid4())
-        exchange = await self._session.exchange(
-            Request(
-                method="POST",
-                url=self._address(prepared.slot),
-                headers=self._headers(prepared.token, correlation_id),
-                content=prepared.content,
-                content_type=image.mime_type,
-                silence=self._settings.timeout,
-            )
-        )
-        question = Question(
-            slot=prepared.slot,
-            correlation_id=correlation_id,
-            token_place=prepared.token_place,
-            token=prepared.token,
-            unavailable=self._settings.retry.unavailable,
-            now=datetime.now(UTC),
-            token_accepted=await self._is_only_about_the_slot(exchange, prepared),
-        )
-        return outcome_of(exchange, question)
+        slot = self._checked(image, receipt)
+        if not isinstance(slot, Slot):
+            return slot
+        content = await asyncio.to_thread(_load, image)
+        if not isinstance(content, bytes):
+            return content
+        call = Call(method="POST", slot=slot, content=content, content_type=image.mime_type)
+        called = await self._calls.make(call, receipt.account)
+        return called if isinstance(called, Unavailable) else outcome_of(called.exchange, called.question)
+
+    async def look_up(self, slot: Slot, *, account: str | None, image_id: str | None = None) -> LookUp:
+        """GET of the slot; of receipts, each an image of its own, that of `image_id`."""
+        try:
+            _check_slot(slot)
+            place = slot if slot.identifier is not None else Slot.parse(f"{slot.kind}/{image_id or ''}")
+        except InvalidSlot as error:
+            return CannotSay(reason=f"{error}." if image_id else "A receipt is found by its image ID alone.")
+        if account not in self._logins:
+            return CannotSay(reason=_no_token(self.name, account).reason)
+        called = await self._calls.make(Call(method="GET", slot=place), account)
+        if isinstance(called, Unavailable):
+            return CannotSay(reason=called.reason, obstacle=called, evidence=called.evidence)
+        return found_by(called.exchange, called.question)
+
+    async def download(self, url: str, into: BinaryIO) -> Downloaded | CannotSay:
+        result = await self._downloads.fetch(url, into)
+        if isinstance(result, Fetched):
+            return Downloaded(mime_type=result.mime_type, size=result.size)
+        evidence = Evidence(status=result.status, message=result.reason)
+        return CannotSay(reason=result.reason, passing=result.passing, evidence=evidence)
 
     async def check(self) -> Sequence[str]:
-        """Asks for an image that nobody has, once with each token; uploads nothing."""
-        if not self._tokens:
+        """Asks for an image that nobody has, once with each login; uploads nothing."""
+        if not self._logins:
             return [f"{self.name}: no token is configured; set targets.{self.name}.token_file"]
         found: list[str] = []
-        for account, token in self._tokens.items():
+        for account, login in self._logins.items():
             place = f"{self.name}, account {account}" if account else self.name
-            try:
-                value = await asyncio.to_thread(token.read)
-            except SecretUnavailable as error:
-                found.append(f"{place}: {error}")
-                continue
-            problem, general = _problem(await self._ask_for_nothing(value), token)
+            called = await self._calls.make(Call(method="GET", slot=NOBODYS), account)
+            problem, general = _problem(called, login)
             if problem:
                 found.append(f"{place}: {problem}")
             if general:
@@ -116,68 +147,32 @@ class ConcurImageV1:
         return found
 
     async def aclose(self) -> None:
-        await self._session.aclose()
+        await self._calls.aclose()
+        await self._downloads.aclose()
+        for login in self._logins.values():
+            await login.aclose()
 
-    async def _prepare(self, image: ReceiptImage, receipt: Receipt) -> "_Upload | Outcome":
+    def _checked(self, image: ReceiptImage, receipt: Receipt) -> Slot | Refused:
         try:
             slot = Slot.parse(receipt.slot)
             _check_slot(slot)
         except InvalidSlot as error:
             return Refused(reason=f"{error}.", fix="Correct the route or the sidecar, then send it again.")
-        token = self._tokens.get(receipt.account)
-        if token is None:
+        if receipt.account not in self._logins:
             return _no_token(self.name, receipt.account)
         if image.mime_type not in TYPES or image.size > self._settings.max_bytes:
             return Refused(
                 reason=f"Concur does not take {image.size} bytes of {image.mime_type}.",
                 fix=f"Send a PDF, JPEG or PNG of at most {self._settings.max_bytes} bytes.",
             )
-        return await asyncio.to_thread(_load, image, slot, token)
-
-    async def _is_only_about_the_slot(self, exchange: Exchange, upload: "_Upload") -> bool:
-        """A 403 for one report must not close the target for everybody's receipts: is the token at fault?"""
-        match exchange:
-            case Answer(status=403) if upload.slot.identifier is not None:
-                probe = await self._ask_for_nothing(upload.token)
-                return isinstance(probe, Answer) and probe.status in _TOKEN_IS_GOOD
-            case _:
-                return False
-
-    async def _ask_for_nothing(self, token: str) -> Exchange:
-        return await self._session.exchange(
-            Request(
-                method="GET",
-                url=f"{self._session.url}{PATH}receipt/{_PROBE}",
-                headers=self._headers(token, str(uuid.uuid4())),
-                silence=self._settings.timeout,
-            )
-        )
-
-    def _address(self, slot: Slot) -> str:
-        """IDs hold `$` and may hold `/` or `%`: each is one path segment, fully percent-encoded."""
-        segment = "" if slot.identifier is None else "/" + quote(slot.identifier, safe="")
-        return f"{self._session.url}{PATH}{slot.kind}{segment}"
-
-    def _headers(self, token: str, correlation_id: str) -> dict[str, str]:
-        return {
-            "Authorization": f"{self._settings.authorization} {token}",
-            "Accept": "application/xml",
-            "concur-correlationid": correlation_id,
-        }
+        return slot
 
 
-class _Token:
-    def __init__(self, secret: Secret) -> None:
-        self.place = str(secret)
-        self.read = SecretReader(secret)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Upload:
-    slot: Slot
-    token_place: str
-    token: str = field(repr=False)
-    content: bytes = field(repr=False)
+def _image_domains(settings: ConcurImageV1Settings) -> tuple[str, ...]:
+    """Concur's own, and those a person allowed the login's data centre to be in."""
+    logins = [settings.oauth, *settings.accounts.values()]
+    concur = [login.concur for login in logins if isinstance(login, OAuthSettings) and login.concur]
+    return IMAGE_DOMAINS + tuple(host for login in concur for host in login.allowed_hosts)
 
 
 def _check_slot(slot: Slot) -> None:
@@ -188,24 +183,16 @@ def _check_slot(slot: Slot) -> None:
         raise InvalidSlot(f"the slot {slot.kind} is written {slot.kind}{'/ID' if needs_identifier else ''}")
 
 
-def _load(image: ReceiptImage, slot: Slot, token: _Token) -> "_Upload | Outcome":
-    """Runs in a thread: the token and the image from their files, the image proved to be what was checked."""
+def _load(image: ReceiptImage) -> bytes | Outcome:
+    """Runs in a thread: the image from its file, proved to be what was checked."""
     try:
-        value = token.read()
         with image.path.open("rb") as file:
             content = file.read(image.size + 1)
-    except SecretUnavailable as error:
-        return Unavailable(
-            reason=f"There is no token: {error}.",
-            fix="It is read again by itself; no restart is needed.",
-            everything=True,
-            evidence=Evidence(message=str(error)),
-        )
     except OSError as error:
         return _unreadable(error)
     if len(content) != image.size or hashlib.sha256(content).hexdigest() != image.sha256:
         return _damaged("its bytes are not those that were checked")
-    return _Upload(slot=slot, token_place=token.place, token=value, content=content)
+    return content
 
 
 def _unreadable(error: OSError) -> Outcome:
@@ -236,18 +223,20 @@ def _no_token(target: str, account: str | None) -> Refused:
     )
 
 
-def _problem(exchange: Exchange, token: _Token) -> tuple[str, bool]:
+def _problem(called: Called | Unavailable, login: TargetLogin) -> tuple[str, bool]:
     """What is wrong, empty for nothing; and whether it would be the same with every token."""
-    match exchange:
+    if isinstance(called, Unavailable):
+        return called.evidence.message, False
+    match called.exchange:
         case NotSent(reason=reason, fix=fix):
             return f"{reason} {fix}".strip(), True
         case AnswerLost(reason=reason):
             return reason, True
         case Answer(status=401 | 403 as status):
-            return f"Concur does not accept the token of {token.place} (it answered {status})", False
+            return f"Concur does not accept the token of {login.place} (it answered {status})", False
         case Answer(status=status) if status // 100 == 3 or status >= 500 or status == 429:
             return f"Concur answered {status} to a harmless question", True
-        case Answer(headers=headers) if "Concur-Correlationid" not in headers:
+        case Answer() as answer if not is_from_concur(answer):
             return "this is not Concur: its answer has no Concur-Correlationid; check the url setting", True
         case _:
             return "", False

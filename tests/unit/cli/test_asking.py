@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ingestd.cli import asking
+from ingestd.cli import paging
 from ingestd.cli.rendering import receipt_json
 from ingestd.domain.states import Event, State
 from ingestd.ledger import SqlLedger, SqlLedgerReader
@@ -21,7 +21,7 @@ PAGE = 7
 @pytest.fixture(params=[0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE])
 def filled(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """Every third receipt is rejected."""
-    monkeypatch.setattr(asking, "PAGE", PAGE)
+    monkeypatch.setattr(paging, "PAGE", PAGE)
     place = Place(tmp_path)
 
     async def fill(ledger: SqlLedger, reader: SqlLedgerReader) -> None:

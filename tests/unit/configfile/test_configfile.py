@@ -13,9 +13,11 @@ from ingestd.domain.errors import ConfigurationError
 from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Pages
 from ingestd.settings import (
+    AlertSettings,
     FolderSettings,
     LogSettings,
     MailboxSettings,
+    MetricsSettings,
     PreparationSettings,
     Secret,
     Settings,
@@ -66,7 +68,7 @@ def test_the_reference_loads_as_it_stands() -> None:
 
 WITHOUT_DEFAULT = (
     "ledger", "passwords_file", "ca_file", "templates", "client_secret_file", "refresh_token_file",
-    "token_url", "device_url", "authorize_url", "scope",
+    "token_url", "device_url", "authorize_url", "redirect_url", "scope", "webhook", "webhook_file",
 )  # fmt: skip
 """Keys whose line in the reference is an example; the text above it says what holds without them."""
 
@@ -83,8 +85,8 @@ def test_the_reference_shows_the_true_defaults() -> None:
     (folder,) = settings.folders
     assert folder == FolderSettings(name=folder.name, path=folder.path)
     target = settings.targets["concur"]
-    assert target.retry == RetryPolicy()
-    assert (target.authorization, target.on_unconfirmed, target.timeout, target.max_bytes) == (
+    assert target.rules.retry == RetryPolicy()
+    assert (target.authorization, target.rules.on_unconfirmed, target.timeout, target.max_bytes) == (
         "Bearer", "hold", timedelta(seconds=60), 10_000_000,
     )  # fmt: skip
     assert target.max_pages == 200
@@ -101,6 +103,8 @@ def test_the_reference_shows_the_true_defaults() -> None:
     assert smtp == SmtpSettings(
         host=smtp.host, port=465, security="tls", sender=smtp.sender, user=smtp.user, password=smtp.password
     )
+    assert settings.alerts == AlertSettings(mail=("it@example.com",))
+    assert settings.metrics == MetricsSettings()
 
 
 def test_the_examples_of_the_reference_work_when_they_are_switched_on() -> None:
@@ -122,14 +126,15 @@ IN_WORDS = {"source", "path", "filename", "from_", "address", "subject", "as_"}
 
 
 def test_the_reference_names_every_key() -> None:
-    from ingestd.configfile import mail_tables, tables
+    from ingestd.configfile import alert_tables, login_tables, mail_tables, tables
 
     text = uncommented(REFERENCE.read_text())
     named = set(re.findall(r"^(\w+) = ", text, flags=re.MULTILINE))
     for table in (tables._Storage, tables._Uploads, tables._Preparation, tables._Log, tables._Retry,
-                  tables._Target, tables._Folder, tables._Route, mail_tables.Mailbox, mail_tables.OAuth,
-                  mail_tables.People, mail_tables.Smtp):  # fmt: skip
-        keys = set(table.model_fields) - {"retry", "accounts", "oauth", *IN_WORDS}
+                  tables._Gate, tables._Target, tables._Folder, tables._Route, mail_tables.Mailbox,
+                  mail_tables.OAuth, login_tables.TargetOAuth, mail_tables.People, mail_tables.Smtp,
+                  alert_tables.Alerts, alert_tables.Metrics):  # fmt: skip
+        keys = set(table.model_fields) - {"retry", "gate", "accounts", "oauth", *IN_WORDS}
         assert keys <= named, table
 
 
@@ -147,7 +152,8 @@ def test_the_first_configuration_is_complete_and_travels_in_the_package() -> Non
     [
         ('[storage]\ndirectry = "x"', "storage.directry", "the keys are: directory, ledger"),
         ('[[folders]]\nname = "a"\npath = "/a"\nsetle = "1s"', "folders[1].setle", "settle_incomplete"),
-        (TARGET + "verify = true", "targets.concur.verify", "on_unconfirmed"),
+        (TARGET + "verified = true", "targets.concur.verified", "on_unconfirmed"),
+        (TARGET + '[targets.concur.gate]\nrate = "0/1m"', "targets.concur.gate.rate", "120/5m"),
         (TARGET + "[targets.concur.retry]\ntries = 1", "targets.concur.retry.tries", "attempts"),
         (TARGET + '[targets.concur.retry]\nfirst = "0s"', "targets.concur.retry.first", "100ms"),
         (TARGET + 'timeout = "0s"', "targets.concur.timeout", "1s or more"),

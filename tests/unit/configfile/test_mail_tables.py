@@ -9,6 +9,7 @@ import pytest
 from ingestd.configfile import cautions, parse_configuration
 from ingestd.domain.errors import ConfigurationError
 from ingestd.domain.mail import Person
+from ingestd.normalizer.mail_bounds import MOST_MESSAGE_BYTES
 from ingestd.settings import Flood, MailboxSettings, Secret, Settings, SmtpSettings
 
 STORAGE = '[storage]\ndirectory = "/var/lib/ingestd"\n'
@@ -165,6 +166,10 @@ def test_people_arrive() -> None:
     )
 
 
+def test_the_largest_message_that_can_be_opened_may_be_taken() -> None:
+    assert mailbox('max_size = "150MB"').max_size == MOST_MESSAGE_BYTES
+
+
 @pytest.mark.parametrize(("security", "port"), [("tls", 465), ("starttls", 587), ("none", 25)])
 def test_the_port_of_smtp_follows_from_its_security(security: str, port: int) -> None:
     text = SMTP.replace("smtp.example.com", "localhost") + f'security = "{security}"'
@@ -222,6 +227,7 @@ def test_an_answer_may_come_from_a_name() -> None:
         (MAILBOX + 'flood = "0/1h"', "mailboxes[1].flood", '"500/1h"'),
         (MAILBOX + 'flood = "5/0s"', "mailboxes[1].flood", '"500/1h"'),
         (MAILBOX + "flood = 5", "mailboxes[1].flood", '"500/1h"'),
+        (MAILBOX + 'max_size = "151MB"', "mailboxes[1].max_size", 'write "150MB" or less'),
         (MAILBOX + 'poll = "1s"', "mailboxes[1].poll", "5s or more"),
         (MAILBOX + 'idle = "30m"', "mailboxes[1].idle", "29m"),
         (MAILBOX + 'deadline = "100ms"', "mailboxes[1].deadline", "1s or more"),
@@ -326,6 +332,7 @@ def test_an_assistant_may_be_a_person_too() -> None:
 # --- what is unwise ----------------------------------------------------------------------------------------
 
 TRUSTED = 'trusted_authserv = ["mx.example.com"]\n'
+EXCHANGE = MAILBOX.replace("imap.example.com", "Outlook.Office365.com")
 
 
 @pytest.mark.parametrize(
@@ -337,6 +344,12 @@ TRUSTED = 'trusted_authserv = ["mx.example.com"]\n'
         (MAILBOX.replace("*@example.com", "*") + 'require = "none"', "mailboxes[1].allow", "anybody in the"),
         (MAILBOX.replace("*@example.com", "*@*") + 'require = "none"', "mailboxes[1].allow", "anybody"),
         (MAILBOX.replace("*@example.com", "*@*.com") + 'require = "none"', "mailboxes[1].allow", "anybody"),
+        (MAILBOX.replace("*@example.com", "*") + TRUSTED, "mailboxes[1].allow", "who has a mail domain"),
+        (MAILBOX.replace("*@example.com", "*@*.com") + TRUSTED, "mailboxes[1].allow", "who has a mail"),
+        (MAILBOX.replace("*@example.com", "*@example.*") + TRUSTED, "mailboxes[1].allow", "can register"),
+        (MAILBOX.replace("*@example.com", "*@*example.com") + TRUSTED, "mailboxes[1].allow", "can register"),
+        (MAILBOX.replace("*@example.com", "ann@ex*.com") + TRUSTED, "mailboxes[1].allow", "can register"),
+        (EXCHANGE + 'trusted_authserv = [""]', "mailboxes[1].exchange_internal", "is not set"),
         (MAILBOX + TRUSTED + SMTP, "smtp", "reply = true"),
         (TARGETS + ANN, "people", "[[mailboxes]]"),
         (
@@ -357,6 +370,9 @@ def test_what_is_unwise_is_a_warning(text: str, key: str, words: str) -> None:
     [
         "",
         MAILBOX + TRUSTED,
+        MAILBOX.replace("*@example.com", "*@*.example.com") + TRUSTED,
+        MAILBOX.replace("*@example.com", "receipts-*@example.com") + TRUSTED,
+        EXCHANGE + 'trusted_authserv = [""]\nexchange_internal = true',
         MAILBOX + TRUSTED + "reply = true\n" + SMTP,
         TARGETS + MAILBOX + TRUSTED + ANN + '[[routes]]\nsend = "concur:receipt"',
         TARGETS + MAILBOX + TRUSTED + ANN + '[[routes]]\nsource = "scanner"\nsend = "other:receipt"',
@@ -365,3 +381,16 @@ def test_what_is_unwise_is_a_warning(text: str, key: str, words: str) -> None:
 )
 def test_what_is_wise_is_no_warning(text: str) -> None:
     assert list(cautions(parse(text))) == []
+
+
+def test_a_pattern_that_anybody_can_match_is_told_beside_a_missing_proof() -> None:
+    text = MAILBOX.replace("*@example.com", "*@example.*") + 'require = "none"'
+    keys = [warning.partition(": ")[0] for warning in cautions(parse(text))]
+    assert keys == ["mailboxes[1].allow", "mailboxes[1].require"]
+
+
+@pytest.mark.parametrize("require", ["dkim", "none"])
+def test_exchange_is_asked_only_where_dmarc_is_required(require: str) -> None:
+    (problem,) = problems(MAILBOX + f'require = "{require}"\nexchange_internal = true')
+    assert "mailboxes[1].exchange_internal: has no effect" in problem
+    assert mailbox("exchange_internal = true").exchange_internal is True

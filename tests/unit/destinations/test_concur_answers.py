@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from ingestd.destinations.concur.answers import Question, outcome_of
+from ingestd.destinations.concur.answers import outcome_of
+from ingestd.destinations.concur.reading import Question
 from ingestd.domain.outcome import Outcome, Refused, Throttled, Unavailable, Unconfirmed, Uploaded
 from ingestd.domain.routing import Slot
 from ingestd.http.session import Answer, AnswerLost, NotSent
+from ingestd.http.tokens import redact
 
 TOKEN = "canary-token-5f0c"
 PAUSE = timedelta(minutes=5)
@@ -24,15 +26,17 @@ def asked(slot: str = "receipt") -> Question:
     return Question(
         slot=Slot.parse(slot),
         correlation_id="ours",
-        token_place="file /etc/ingestd/token",
-        token=TOKEN,
+        token_fix="put a valid token into file /etc/ingestd/token; it is picked up by itself",
+        redact=lambda text: redact(text, (TOKEN,)),
         unavailable=PAUSE,
         now=NOW,
     )
 
 
 def answered(status: int, body: bytes = b"", *, whole: bool = True, **headers: str) -> Answer:
-    fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    """As Concur does: with a correlation ID, unless it is an empty one."""
+    fields = CIMultiDict({"Concur-Correlationid": "theirs"})
+    fields.update({name.replace("_", "-"): value for name, value in headers.items()})
     return Answer(
         status=status,
         headers=CIMultiDictProxy(fields),
@@ -54,6 +58,10 @@ def outcome(status: int, body: bytes = b"", slot: str = "receipt", **more: Any) 
 LIMIT = "The number of requests received exceed the request limit"
 DEADLOCK = "Transaction was deadlocked on lock resources; resend a short time later"
 IMAGING = "Imaging Configuration Not Available."
+TOO_MANY_IN_JSON = (
+    b'{"timestamp":"2026-01-02T03:04:05Z","httpStatus":"429 - Too Many Requests",'
+    b'"error":{"id":"security.rate.limit.reached","message":"Too many requests"},"path":"/x"}'
+)
 ENTRY = "expenseentry/A2C40CEE415B43B2A0BE"
 
 
@@ -65,6 +73,11 @@ ENTRY = "expenseentry/A2C40CEE415B43B2A0BE"
         (202, IMAGE, "report/1", Uploaded),
         (201, b"", "receipt", Unconfirmed),
         (201, IMAGE[:-9], "receipt", Unconfirmed),
+        (201, b"\xff\x00\x1f garbage", "receipt", Unconfirmed),
+        (201, b"<html>welcome</html>", ENTRY, Unconfirmed),
+        (201, b'{"Id": "img$1", "Url": null}', "receipt", Uploaded),
+        (201, b"<Image><Id/><Url/></Image>", "receipt", Unconfirmed),
+        (201, error(LIMIT), "receipt", Throttled),
         (204, b"", "receipt", Unconfirmed),
         (202, b"", "receipt", Unconfirmed),
         (200, b"<html>welcome</html>", "receipt", Unconfirmed),
@@ -82,6 +95,9 @@ ENTRY = "expenseentry/A2C40CEE415B43B2A0BE"
         (308, b"", "receipt", Unavailable),
         (400, error("Bad Request"), "receipt", Refused),
         (400, b"", "receipt", Refused),
+        (400, error("Concur does not support Chunked Transfer-Encoding"), "receipt", Refused),
+        (400, error("Bad Request - invalid receipt image id."), "receipt", Refused),
+        (400, b'{"Error":{"Message":"A deadlock occurred"}}', "receipt", Unavailable),
         (400, error(LIMIT), "receipt", Throttled),
         (400, error("Rate limit reached"), "receipt", Throttled),
         (400, error("Request size exceeds the request limit of 10 MB"), "receipt", Refused),
@@ -91,6 +107,9 @@ ENTRY = "expenseentry/A2C40CEE415B43B2A0BE"
         (403, error("Forbidden Request"), ENTRY, Unavailable),
         (404, b"", ENTRY, Refused),
         (404, b"", "receipt", Unavailable),
+        (404, b"<html>nginx</html>", ENTRY, Unavailable),
+        (404, b"\n<?xml version='1.0'?><!DOCTYPE html><html/>", ENTRY, Unavailable),
+        (404, error("No image found for this expenseentry."), ENTRY, Refused),
         (405, b"", "receipt", Unavailable),
         (408, b"", "receipt", Unavailable),
         (409, b"", ENTRY, Refused),
@@ -102,12 +121,17 @@ ENTRY = "expenseentry/A2C40CEE415B43B2A0BE"
         (422, b"", "receipt", Refused),
         (425, b"", "receipt", Unavailable),
         (429, b"", "receipt", Throttled),
+        (429, TOO_MANY_IN_JSON, ENTRY, Throttled),
+        (400, TOO_MANY_IN_JSON, ENTRY, Throttled),
+        (403, b"<html>blocked</html>", "receipt", Unavailable),
         (500, error("Internal error"), "receipt", Unconfirmed),
         (500, b"", "receipt", Unconfirmed),
         (500, error(IMAGING), "receipt", Refused),
         (501, b"", "receipt", Unconfirmed),
         (502, b"<html>502</html>", "receipt", Unconfirmed),
         (503, b"", "receipt", Unavailable),
+        (503, b"<html>maintenance</html>", ENTRY, Unavailable),
+        (500, b'{"Error":{"Message":"Imaging Configuration Not Available."}}', ENTRY, Refused),
         (504, b"", "receipt", Unconfirmed),
         (599, b"", "receipt", Unconfirmed),
         (999, b"", "receipt", Unconfirmed),
@@ -147,6 +171,13 @@ def test_a_403_with_a_token_that_is_good_elsewhere_is_about_this_slot_only() -> 
     assert "A2C40CEE415B43B2A0BE" in result.reason
 
 
+def test_a_404_that_is_not_concurs_fails_no_receipt_but_names_the_setting() -> None:
+    result = outcome(404, b"no such app", ENTRY, Concur_Correlationid="")
+    assert isinstance(result, Unavailable)
+    assert result.everything
+    assert "url setting" in result.fix
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 404, 405])
 def test_a_wrong_address_closes_the_target_and_names_the_setting(status: int) -> None:
     result = outcome(status, Location="https://elsewhere/x")
@@ -170,7 +201,17 @@ def test_maintenance_waits_at_least_the_configured_pause_and_at_most_an_hour(
 
 @pytest.mark.parametrize(
     ("asked_for", "wait"),
-    [("", None), ("0", timedelta()), ("7", timedelta(seconds=7)), ("-1", None), ("later", None)],
+    [
+        ("", None),
+        ("0", timedelta()),
+        ("7", timedelta(seconds=7)),
+        ("-1", None),
+        ("later", None),
+        ("9" * 300, timedelta(days=1)),
+        ("Sat, 21 Nov 2026 12:00:30 GMT", timedelta(seconds=30)),
+        ("Sat, 21 Nov 2026 11:00:00 GMT", timedelta()),
+        ("Sun, 21 Nov 2126 12:00:00 GMT", timedelta(days=1)),
+    ],
 )
 def test_throttling_passes_on_what_the_server_asked_for(asked_for: str, wait: timedelta | None) -> None:
     result = outcome(429, Retry_After=asked_for)
@@ -235,11 +276,11 @@ def test_a_lost_answer_is_unconfirmed() -> None:
 
 
 def test_the_evidence_quotes_what_support_asks_for() -> None:
-    result = outcome(400, error("No"), cOnCuR_cOrReLaTiOnId="theirs")
+    result = outcome(400, error("No"), cOnCuR_cOrReLaTiOnId="theirs-2")
     evidence = result.evidence
-    assert (evidence.status, evidence.correlation_id, evidence.error_id) == (400, "theirs", "E-1")
+    assert (evidence.status, evidence.correlation_id, evidence.error_id) == (400, "theirs-2", "E-1")
     assert (evidence.message, evidence.bytes_sent) == ("No", 1000)
-    assert outcome(400, b"").evidence.correlation_id == "ours"
+    assert outcome(400, b"", Concur_Correlationid="").evidence.correlation_id == "ours"
 
 
 @pytest.mark.parametrize("status", [200, 201, 302, 400, 401, 404, 409, 413, 429, 500, 503])

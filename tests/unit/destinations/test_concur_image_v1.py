@@ -1,6 +1,7 @@
 """What goes over the wire to Image v1.0, and what is asked before anything does."""
 
 import asyncio
+import io
 import logging
 import uuid
 from collections.abc import AsyncIterator
@@ -14,7 +15,16 @@ import pytest
 
 from ingestd.destinations.concur import ConcurImageV1
 from ingestd.domain.errors import ConfigurationError
-from ingestd.domain.outcome import Refused, Throttled, Unavailable, Unconfirmed, Uploaded
+from ingestd.domain.outcome import (
+    CannotSay,
+    Found,
+    NotThere,
+    Refused,
+    Throttled,
+    Unavailable,
+    Unconfirmed,
+    Uploaded,
+)
 from ingestd.domain.routing import Slot
 from ingestd.http.session import REUSE_SECONDS
 from ingestd.settings import ConcurImageV1Settings, Secret
@@ -215,24 +225,33 @@ async def test_a_spool_that_can_not_be_read_just_now_is_tried_again(
 
 # --- 403: the token, or this slot only? --------------------------------------------------------------------
 
-FORBIDDEN = answer("403 Forbidden", b"<Error><Message>Forbidden</Message></Error>")
+FROM_CONCUR = ("Concur-Correlationid: x",)
+FORBIDDEN = answer("403 Forbidden", b"<Error><Message>Forbidden</Message></Error>", headers=FROM_CONCUR)
+NOBODYS = answer("404 Not Found", headers=FROM_CONCUR)
 
 
 async def test_a_forbidden_report_does_not_close_the_target_for_others(
     settings: ConcurImageV1Settings, tmp_path: Path
 ) -> None:
-    async with concur(by_method(answer("404 Not Found"), FORBIDDEN), settings) as (here, destination):
+    async with concur(by_method(NOBODYS, FORBIDDEN), settings) as (here, destination):
         outcome = await destination.upload(image_in(tmp_path), receipt_for("report/ANN1"))
     assert isinstance(outcome, Refused)
     assert "ANN1" in outcome.reason
     assert [request.line.split()[0] for request in here.seen] == ["POST", "GET"]
 
 
-@pytest.mark.parametrize("get", ["403 Forbidden", "401 Unauthorized", "500 Error", "302 Found", "429 Slow"])
-async def test_a_403_is_about_the_token_unless_the_token_is_good_elsewhere(
-    settings: ConcurImageV1Settings, tmp_path: Path, get: str
+@pytest.mark.parametrize(
+    "get",
+    [
+        *(answer(f"{status} X", headers=FROM_CONCUR) for status in (403, 401, 500, 302, 429)),
+        answer("404 Not Found"),
+        answer("404 Not Found", b"<html>nginx</html>", headers=FROM_CONCUR),
+    ],
+)
+async def test_a_403_is_about_the_token_unless_concur_takes_the_token_elsewhere(
+    settings: ConcurImageV1Settings, tmp_path: Path, get: bytes
 ) -> None:
-    async with concur(by_method(answer(get), FORBIDDEN), settings) as (_, destination):
+    async with concur(by_method(get, FORBIDDEN), settings) as (_, destination):
         outcome = await destination.upload(image_in(tmp_path), receipt_for("report/ANN1"))
     assert isinstance(outcome, Unavailable)
     assert outcome.everything
@@ -241,10 +260,180 @@ async def test_a_403_is_about_the_token_unless_the_token_is_good_elsewhere(
 async def test_a_403_for_a_plain_receipt_is_about_the_token(
     settings: ConcurImageV1Settings, tmp_path: Path
 ) -> None:
-    async with concur(by_method(answer("404 Not Found"), FORBIDDEN), settings) as (here, destination):
+    async with concur(by_method(NOBODYS, FORBIDDEN), settings) as (here, destination):
         outcome = await destination.upload(image_in(tmp_path), receipt_for("receipt"))
     assert isinstance(outcome, Unavailable)
     assert len(here.seen) == 1
+
+
+async def test_a_firewall_that_dislikes_one_image_does_not_close_the_target(
+    settings: ConcurImageV1Settings, tmp_path: Path
+) -> None:
+    blocked = answer("403 Forbidden", b"<!DOCTYPE html><title>Blocked</title>", content_type="text/html")
+    async with concur(by_method(NOBODYS, blocked), settings) as (_, destination):
+        for slot in ("receipt", "report/ANN1"):
+            outcome = await destination.upload(image_in(tmp_path), receipt_for(slot))
+            assert isinstance(outcome, Unavailable), outcome
+            assert not outcome.everything
+            assert "firewall" in outcome.fix
+
+
+# --- a refused token that can be renewed -------------------------------------------------------------------
+
+
+def refusing(token: str, status: str, tokens: Path, fresh: str, after: bytes = CREATED) -> Behaviour:
+    """Refuses `token`, and has `fresh` in its place by the time it answers; others get `after`."""
+
+    async def behave(here: Peer, reader: Reader, writer: Writer) -> None:
+        while not reader.at_eof():
+            request = await here.read_request(reader)
+            known = request.header("Authorization") != f"Bearer {token}"
+            tokens.write_text(fresh)
+            writer.write(after if known else answer(status, headers=FROM_CONCUR))
+            await writer.drain()
+
+    return behave
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+async def test_an_upload_refused_for_its_token_is_repeated_once_with_the_new_one(
+    settings: ConcurImageV1Settings, tmp_path: Path, status: str
+) -> None:
+    image = image_in(tmp_path)
+    async with concur(refusing(TOKEN, status, tmp_path / "token", "fresh-1"), settings) as (
+        here,
+        destination,
+    ):
+        outcome = await destination.upload(image, receipt_for("receipt"))
+    assert isinstance(outcome, Uploaded)
+    assert [request.header("Authorization") for request in here.seen] == [f"Bearer {TOKEN}", "Bearer fresh-1"]
+    assert {request.body for request in here.seen} == {image.path.read_bytes()}
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+async def test_a_new_token_that_is_refused_as_well_is_not_tried_a_third_time(
+    settings: ConcurImageV1Settings, tmp_path: Path, status: str
+) -> None:
+    again = answer(status, headers=FROM_CONCUR)
+    behaviour = refusing(TOKEN, status, tmp_path / "token", "fresh-1", after=again)
+    async with concur(behaviour, settings) as (here, destination):
+        outcome = await destination.upload(image_in(tmp_path), receipt_for("receipt"))
+    assert isinstance(outcome, Unavailable)
+    assert outcome.everything
+    assert len(here.seen) == 2
+
+
+async def test_no_token_is_renewed_for_a_report_that_is_somebody_elses(
+    settings: ConcurImageV1Settings, tmp_path: Path
+) -> None:
+    async def behave(here: Peer, reader: Reader, writer: Writer) -> None:
+        while not reader.at_eof():
+            request = await here.read_request(reader)
+            (tmp_path / "token").write_text("fresh-1")
+            writer.write(FORBIDDEN if "ANN1" in request.line else NOBODYS)
+            await writer.drain()
+
+    async with concur(behave, settings) as (here, destination):
+        outcome = await destination.upload(image_in(tmp_path), receipt_for("report/ANN1"))
+        answered = await destination.look_up(Slot.parse("report/ANN1"), account=None)
+    assert isinstance(outcome, Refused)
+    assert [request.line.split()[0] for request in here.seen[:2]] == ["POST", "GET"]
+    assert isinstance(answered, CannotSay)
+    assert answered.obstacle is None
+    assert len(here.seen) == 4
+
+
+# --- looking a slot up -------------------------------------------------------------------------------------
+
+IMAGE = (
+    b"<Image><Id>E$1</Id><Url>https://imagingupload.concursolutions.com/file/p/f?id=1&amp;e=2</Url></Image>"
+)
+
+
+async def test_a_look_up_is_a_get_of_the_slot_with_the_accounts_token(
+    settings: ConcurImageV1Settings,
+) -> None:
+    raw = answer("200 OK", IMAGE, headers=FROM_CONCUR)
+    async with concur(always(raw), settings, path="/base") as (here, destination):
+        result = await destination.look_up(Slot.parse("expenseentry/E$1"), account="ann")
+        await destination.look_up(Slot("receipt"), account=None, image_id="a/b$")
+    assert isinstance(result, Found)
+    assert result.url == "https://imagingupload.concursolutions.com/file/p/f?id=1&e=2"
+    assert (result.image_id, result.evidence.status, result.evidence.correlation_id) == ("E$1", 200, "x")
+    assert [request.line for request in here.seen] == [
+        "GET /base/api/image/v1.0/expenseentry/E%241 HTTP/1.1",
+        "GET /base/api/image/v1.0/receipt/a%2Fb%24 HTTP/1.1",
+    ]
+    first = here.seen[0]
+    assert first.header("Authorization") == "Bearer ann-canary-77"
+    assert first.header("Accept") == "application/xml"
+    assert first.body == b""
+
+
+async def test_what_can_not_be_asked_costs_no_request(settings: ConcurImageV1Settings) -> None:
+    async with concur(always(NOBODYS), settings) as (here, destination):
+        for slot, account in (
+            (Slot("receipt"), None),
+            (Slot("album", "1"), None),
+            (Slot("report", "1"), "x"),
+        ):
+            result = await destination.look_up(slot, account=account)
+            assert isinstance(result, CannotSay)
+            assert result.obstacle is None
+    assert here.connections == 0
+
+
+async def test_a_look_up_without_a_token_or_a_connection_tells_the_gate(
+    settings: ConcurImageV1Settings, tmp_path: Path
+) -> None:
+    async with concur(always(NOBODYS), settings) as (here, destination):
+        (tmp_path / "token").unlink()
+        result = await destination.look_up(Slot("invoice", "1"), account=None)
+        assert isinstance(result, CannotSay)
+        assert isinstance(result.obstacle, Unavailable)
+        assert result.obstacle.everything
+        assert here.connections == 0
+    nobody = ConcurImageV1(replace(settings, url="http://127.0.0.1:9"), connections=1)
+    result = await nobody.look_up(Slot("invoice", "1"), account="ann")
+    await nobody.aclose()
+    assert isinstance(result, CannotSay)
+    assert isinstance(result.obstacle, Unavailable)
+    assert result.obstacle.everything
+
+
+async def test_a_look_up_is_repeated_with_a_renewed_token_too(
+    settings: ConcurImageV1Settings, tmp_path: Path
+) -> None:
+    behaviour = refusing(TOKEN, "401 Unauthorized", tmp_path / "token", "fresh-1", after=NOBODYS)
+    async with concur(behaviour, settings) as (here, destination):
+        result = await destination.look_up(Slot("invoice", "1"), account=None)
+    assert isinstance(result, NotThere)
+    assert len(here.seen) == 2
+
+
+def test_slots_of_one_image_are_read_back_and_a_report_shows_several(settings: ConcurImageV1Settings) -> None:
+    destination = ConcurImageV1(settings, connections=1)
+    slots = [Slot("receipt"), Slot("expenseentry", "1"), Slot("invoice", "1"), Slot("report", "1")]
+    assert [destination.reads_back(slot) for slot in slots] == [False, True, True, False]
+    assert [destination.shows_alone(slot) for slot in slots] == [True, True, True, False]
+
+
+def test_every_login_is_named(settings: ConcurImageV1Settings) -> None:
+    destination = ConcurImageV1(settings, connections=1)
+    assert [login.account for login in destination.logins] == [None, "ann"]
+
+
+# --- downloading -------------------------------------------------------------------------------------------
+
+
+async def test_a_download_says_whether_another_try_may_do_better(settings: ConcurImageV1Settings) -> None:
+    for status, passing in (("403 Forbidden", False), ("503 Busy", True)):
+        async with concur(always(answer(status)), settings) as (here, destination):
+            result = await destination.download(f"{here.url}/file/1", io.BytesIO())
+        assert isinstance(result, CannotSay)
+        assert result.passing is passing
+        assert result.obstacle is None
+        assert here.seen[0].header("Authorization") is None
 
 
 # --- the answer --------------------------------------------------------------------------------------------
@@ -277,8 +466,6 @@ def test_connections_are_reused_for_less_time_than_servers_keep_them() -> None:
 
 
 # --- the check ---------------------------------------------------------------------------------------------
-
-FROM_CONCUR = ("Concur-Correlationid: x",)
 
 
 async def test_the_check_asks_with_every_token_and_uploads_nothing(settings: ConcurImageV1Settings) -> None:

@@ -85,3 +85,18 @@ def test_full_jitter_spreads_over_the_whole_span() -> None:
 
 def test_later_counts_in_microseconds() -> None:
     assert later(NOW, timedelta(milliseconds=1)) - NOW == 1000
+
+
+def test_what_was_tried_for_too_long_is_given_up_although_an_outage_spends_no_attempt() -> None:
+    down = Unavailable(reason="down", everything=True)
+    began = Instant(NOW - POLICY.max_age // timedelta(microseconds=1))
+    for outcome in (down, Throttled(reason="429")):
+        taken = next_step(outcome, POLICY, attempts=1, now=NOW, jitter=0.5, since=began)
+        assert taken == Step(event=Event.EXHAUST, spent=False)
+        younger = next_step(outcome, POLICY, attempts=1, now=NOW, jitter=0.5, since=Instant(began + 1))
+        assert younger.event is Event.DEFER
+
+
+def test_nothing_is_too_old_to_be_uploaded_when_it_works() -> None:
+    taken = next_step(Uploaded(image_id="x"), POLICY, attempts=1, now=NOW, jitter=0.5, since=Instant(0))
+    assert taken.event is Event.CONFIRM

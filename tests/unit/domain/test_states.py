@@ -33,9 +33,9 @@ def test_dropped_is_final_and_only_verification_leaves_uploaded() -> None:
     assert set(TRANSITIONS[State.UPLOADED]) == {Event.CONTRADICT}
 
 
-def test_bytes_may_have_left_only_after_uploading_so_only_it_can_be_lost() -> None:
+def test_only_what_a_process_holds_can_be_lost() -> None:
     losing = {state for state, events in TRANSITIONS.items() if Event.LOSE in events}
-    assert losing == {State.UPLOADING}
+    assert losing == OWNED
 
 
 def test_unconfirmed_never_goes_back_to_the_queue_without_a_decision() -> None:

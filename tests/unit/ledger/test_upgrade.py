@@ -66,7 +66,7 @@ def test_the_ledger_as_the_older_program_left_it_is_kept_beside_the_new_one(tmp_
     path, copy = tmp_path / "ledger.sqlite", tmp_path / "ledger.sqlite.0001"
     make_old_ledger(sqlite_url(path), {"state": "uploaded", "slot": "receipt"})
     migrate(sqlite_url(path))
-    assert revision_and_receipts(path) == ("0004", 1)
+    assert revision_and_receipts(path) == ("0005", 1)
     assert revision_and_receipts(copy) == ("0001", 1)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     before = copy.read_bytes()
@@ -96,6 +96,6 @@ def test_an_upgrade_that_dies_changes_nothing_and_is_done_again(
             migrate(sqlite_url(path))
         assert revision_and_receipts(path) == ("0001", 1)
     monkeypatch.undo()
-    assert migrate(sqlite_url(path)) == "0004"
+    assert migrate(sqlite_url(path)) == "0005"
     assert revision_and_receipts(tmp_path / "ledger.sqlite.0001") == ("0001", 1)
     assert {p.name for p in tmp_path.iterdir()} == {"ledger.sqlite", "ledger.sqlite.0001"}

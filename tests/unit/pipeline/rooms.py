@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from ingestd.clock import process_clock
 from ingestd.domain.document import (
@@ -31,11 +31,22 @@ from ingestd.domain.document import (
     ReceiptImage,
 )
 from ingestd.domain.likeness import FINGERPRINT_DIGITS
-from ingestd.domain.outcome import Outcome, Uploaded
+from ingestd.domain.outcome import CannotSay, Found, LookUp, NotThere, Outcome, Unconfirmed, Uploaded
 from ingestd.domain.receipt import Receipt, new_id
 from ingestd.domain.retry import RetryPolicy
 from ingestd.domain.routing import Destined, Route, Slot
-from ingestd.interfaces import Arrival, Level, Limits, Refusal, Report, SourceStatus, Unpacked
+from ingestd.domain.rules import TargetRules
+from ingestd.interfaces import (
+    Arrival,
+    Downloaded,
+    Level,
+    Limits,
+    Login,
+    Refusal,
+    Report,
+    SourceStatus,
+    Unpacked,
+)
 from ingestd.ledger import SqlLedger, SqlLedgerReader, open_ledger, open_reader, sqlite_url
 from ingestd.pipeline import Flow, IntakeSettings, UpkeepSettings
 from ingestd.spool import Spool
@@ -201,13 +212,25 @@ class Sound:
         shown = [image.path.read_bytes().split(b" ")[2] for image in (first, second)]
         return shown[0] == shown[1]
 
+    async def compare_returned(
+        self, sent: ReceiptImage, returned: Path, declared_type: str
+    ) -> Literal["same", "other", "unclear"]:
+        content = returned.read_bytes()
+        if content == sent.path.read_bytes():
+            return "same"
+        return "unclear" if content.startswith(b"BLURRED") else "other"
+
 
 Answering = Callable[[Receipt], Outcome]
 
 
 @dataclass
 class Vault:
-    """A target in memory. `answer` decides; None: stored and confirmed. `tick` is called around storing."""
+    """A target in memory. `answer` decides; None: stored and confirmed. `tick` is called around storing.
+
+    It can be read: an entry shows the image it holds, a receipt the one with that ID. `lost` receipts are
+    stored, and the answer is Unconfirmed. `sight` overrules what a look-up says, `given` what is downloaded.
+    """
 
     name: str = "vault"
     slots: Mapping[str, bool] = field(default_factory=lambda: {"receipt": False, "entry": True})
@@ -215,6 +238,14 @@ class Vault:
     stored: list[str] = field(default_factory=list)
     answer: Answering | None = None
     tick: Callable[[], Awaitable[None]] | None = None
+    lost: int = 0
+    sight: Callable[[Slot], LookUp | None] = lambda slot: None
+    given: bytes | None = None
+    held: dict[str, bytes] = field(default_factory=dict)
+    """What can be read back: by slot for an entry, by image ID for a receipt."""
+    looks: int = 0
+    logins: Sequence[Login] = ()
+    kept_in: int = 0
 
     def limits(self, slot: Slot) -> Limits:
         return Limits(types=frozenset({"image/jpeg"}), max_bytes=10**7, one_image=slot.kind == "entry")
@@ -225,9 +256,38 @@ class Vault:
         if self.answer is not None and not isinstance(outcome := self.answer(receipt), Uploaded):
             return outcome
         self.stored.append(receipt.filename)
+        image_id = f"image-{len(self.stored)}"
+        self.held[receipt.slot if self.reads_back(receipt.destined.slot) else image_id] = (
+            image.path.read_bytes()
+        )
         if self.tick is not None:
             await self.tick()
-        return Uploaded(image_id=f"image-{len(self.stored)}")
+        if self.lost:
+            self.lost -= 1
+            return Unconfirmed(reason="The answer was lost.")
+        return Uploaded(image_id=image_id)
+
+    def reads_back(self, slot: Slot) -> bool:
+        return slot.kind == "entry"
+
+    def shows_alone(self, slot: Slot) -> bool:
+        return True
+
+    async def look_up(self, slot: Slot, *, account: str | None, image_id: str | None = None) -> LookUp:
+        self.looks += 1
+        if (said := self.sight(slot)) is not None:
+            return said
+        key = str(slot) if self.reads_back(slot) else image_id or ""
+        return Found(image_id=f"of {key}", url=key) if key in self.held else NotThere()
+
+    async def download(self, url: str, into: BinaryIO) -> Downloaded | CannotSay:
+        content = self.held[url] if self.given is None else self.given
+        into.write(content)
+        return Downloaded(mime_type="image/jpeg", size=len(content))
+
+    async def stay_logged_in(self) -> Sequence[str]:
+        self.kept_in += 1
+        return ["Nobody is at home."]
 
     async def check(self) -> Sequence[str]:
         return []
@@ -263,7 +323,7 @@ class Rooms:
             "spool": self.spool,
             "normalizer": Sound(self.spool),
             "destinations": {vault.name: vault},
-            "policies": {vault.name: QUICK},
+            "rules": {vault.name: TargetRules(retry=QUICK)},
             "routes": [Route(send=f"{vault.name}:receipt")],
             "observer": ears or Ears(),
             "clock": clock,

@@ -107,3 +107,14 @@ async def test_a_ledger_that_breaks_anywhere_ends_the_run_with_its_own_plain_err
         pipeline = Pipeline(rooms.flow(vault, ledger=Broken()), {shelf.name: shelf})
         with pytest.raises(LedgerUnavailable, match="the disk is gone"):
             await pipeline.run()
+
+
+async def test_without_any_target_left_receipts_fail_and_do_not_wait_for_ever(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        shelf = Shelf({"a.jpg": b"x", "b.jpg": b"y"})
+        down = Vault(answer=lambda _: Unavailable(reason="down", everything=True))
+        await Pipeline(rooms.flow(down), {shelf.name: shelf}).run(until_idle=timedelta(0))
+        await Pipeline(rooms.flow(down, destinations={}, rules={}, routes=[]), {}).run(until_idle=SOON)
+        receipts = await rooms.reader.find()
+        assert [receipt.state for receipt in receipts] == [State.FAILED, State.FAILED]
+        assert "not in the configuration" in (receipts[0].reason or "")

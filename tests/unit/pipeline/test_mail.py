@@ -218,7 +218,7 @@ async def test_the_message_itself_goes_when_its_receipts_have_gone(tmp_path: Pat
         long_ago = time.time() - timedelta(days=2).total_seconds()
         os.utime(raw.path, (long_ago, long_ago))
         flow = rooms.flow(Vault(), upkeep=UpkeepSettings(keep=timedelta(0), tidy_every=timedelta(0)))
-        await Upkeep([], flow)._tick()
+        await Upkeep([], flow)._tidy()
         assert not raw.path.exists()
         assert await rooms.ledger.known([raw.sha256]) == frozenset()
 

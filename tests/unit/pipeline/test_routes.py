@@ -6,6 +6,7 @@ from pathlib import Path
 from ingestd.domain.outcome import Throttled
 from ingestd.domain.receipt import NO_TARGET, Receipt
 from ingestd.domain.routing import Route
+from ingestd.domain.rules import TargetRules
 from ingestd.domain.states import Event, State
 from ingestd.pipeline import Pipeline
 from tests.unit.pipeline.rooms import QUICK, Ears, Rooms, Shelf, Vault, now, open_rooms
@@ -66,7 +67,7 @@ async def test_a_ready_receipt_whose_target_is_gone_from_the_configuration_fails
     async with open_rooms(tmp_path) as rooms:
         old, shelf = Vault(name="old"), Shelf({"a.jpg": b"x"})
         old.answer = lambda _: Throttled(reason="not now", wait=timedelta(seconds=30))
-        slow = rooms.flow(old, policies={"old": QUICK})
+        slow = rooms.flow(old, rules={"old": TargetRules(retry=QUICK)})
         result = await Pipeline(slow, {shelf.name: shelf}).run(until_idle=SOON)
         (receipt,) = result.waiting
         assert receipt.state is State.READY

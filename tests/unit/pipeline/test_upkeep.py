@@ -1,5 +1,6 @@
 """Upkeep: what is purged and what stays, orphans of the spool, leases, unconfirmed receipts sent again."""
 
+import asyncio
 import os
 from datetime import timedelta
 from io import BytesIO
@@ -10,9 +11,10 @@ import pytest
 from ingestd.clock import process_clock
 from ingestd.domain.document import Instant
 from ingestd.domain.errors import LedgerUnavailable
-from ingestd.domain.outcome import Outcome, Unconfirmed, Uploaded
+from ingestd.domain.outcome import Unconfirmed
 from ingestd.domain.receipt import Receipt
 from ingestd.domain.retry import RetryPolicy, later
+from ingestd.domain.rules import TargetRules
 from ingestd.domain.states import Event, State
 from ingestd.pipeline import Flow, Pipeline, UpkeepSettings, upkeep
 from ingestd.pipeline.upkeep import Upkeep
@@ -44,7 +46,7 @@ async def tidy(rooms: Rooms, *, after: timedelta, ears: Ears | None = None) -> N
         return later(clock(), after)
 
     settings = UpkeepSettings(keep=KEEP, tidy_every=timedelta())
-    await Upkeep([], rooms.flow(Vault(), ears=ears, clock=then, upkeep=settings))._tick()
+    await Upkeep([], rooms.flow(Vault(), ears=ears, clock=then, upkeep=settings))._tidy()
 
 
 async def test_originals_go_when_they_were_kept_long_enough_and_the_rows_stay(tmp_path: Path) -> None:
@@ -80,37 +82,29 @@ async def test_originals_that_can_not_go_yet_keep_none_behind_them(
         assert left == {"bad.jpg", "used.jpg"}
 
 
-async def test_a_long_purge_does_not_cost_the_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "PURGE_BATCH", 1)
+async def test_nothing_that_takes_long_costs_the_leases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "TICK", timedelta(milliseconds=5))
     async with open_rooms(tmp_path) as rooms:
-        for number in range(3):
-            await take_in(rooms, {f"{number}.jpg": b"BAD %d" % number})
-        lease, times, clock = timedelta(seconds=40), [0], process_clock()
+        lease, begun, shelf = timedelta(seconds=1), asyncio.Event(), Shelf({})
+        flow = rooms.flow(Vault(), upkeep=UpkeepSettings(lease=lease, tidy_every=timedelta()))
+        receipt = await claimed(rooms, flow, lease)
 
-        class Slow:
-            """Each look takes 30 seconds of the flow's clock."""
+        async def slow() -> None:
+            begun.set()
+            await asyncio.Event().wait()
 
-            def __getattr__(self, name: str) -> object:
-                times.append(times[-1] + 30 if name == "expired" else times[-1])
-                return getattr(rooms.ledger, name)
-
-        def then() -> Instant:
-            return later(clock(), KEEP + timedelta(seconds=times[-1]))
-
-        settings = UpkeepSettings(keep=timedelta(), tidy_every=timedelta(), lease=lease)
-        flow = rooms.flow(Vault(), clock=then, ledger=Slow(), upkeep=settings)
-        shelf = Shelf({"b.jpg": b"y"})
-        lost = rooms.flow(Vault(answer=lambda _: Unconfirmed(reason="?")), clock=then)
-        await Pipeline(lost, {shelf.name: shelf}).run(until_idle=SOON)
-        (receipt,) = await rooms.reader.find(states={State.UNCONFIRMED})
-        await rooms.ledger.move(receipt, Event.REQUEUE, now=then())
-        await rooms.ledger.claim(owner=flow.owner, lease=lease, limit=1, now=then())
-        await Upkeep([], flow)._tick()
-        assert times[-1] >= 90
-        await rooms.ledger.recover(now=then(), everything=False)
-        current = await rooms.reader.get(receipt.id)
-        assert current is not None
-        assert current.state is State.CLAIMED
+        monkeypatch.setattr(shelf, "tidy", slow)
+        keeper = asyncio.create_task(Upkeep([shelf], flow).run())
+        async with asyncio.timeout(60):
+            await begun.wait()
+            tidying_at = flow.clock()
+            while (receipt.lease_until or 0) <= later(tidying_at, lease):
+                receipt = await rooms.reader.get(receipt.id) or receipt
+        keeper.cancel()
+        await asyncio.wait([keeper])
+        assert receipt.state is State.CLAIMED
 
 
 async def test_looks_go_when_nothing_is_compared_with_them_any_more(
@@ -150,22 +144,6 @@ async def test_a_thumbnail_that_lost_its_image_is_removed_and_the_others_stay(tm
         assert rooms.spool.thumbnail(gone.sha256) is None
 
 
-async def test_unconfirmed_receipts_are_sent_again_only_for_targets_that_say_so(tmp_path: Path) -> None:
-    def lost_once(receipt: Receipt) -> Outcome:
-        return Unconfirmed(reason="The answer was lost.") if not receipt.attempts else Uploaded(image_id="x")
-
-    for retried, ending in ((frozenset({"vault"}), State.UPLOADED), (frozenset[str](), State.UNCONFIRMED)):
-        async with open_rooms(tmp_path / str(ending)) as rooms:
-            shelf, vault = Shelf({"a.jpg": b"x"}), Vault(answer=lost_once)
-            flow = rooms.flow(vault, upkeep=UpkeepSettings(retry_unconfirmed=retried))
-            await Pipeline(flow, {shelf.name: shelf}).run(until_idle=SOON)
-            await Upkeep([], flow)._tick()
-            await Pipeline(flow, {}).run(until_idle=SOON)
-            (receipt,) = await rooms.reader.find()
-            assert receipt.state is ending
-            assert vault.stored == (["a.jpg"] if retried else [])
-
-
 async def claimed(rooms: Rooms, flow: Flow, lease: timedelta) -> Receipt:
     """A ready receipt, claimed with that lease."""
     await take_in(rooms, {"a.jpg": b"x"})
@@ -195,7 +173,7 @@ async def test_leases_are_renewed_while_the_owner_lives_and_taken_over_when_it_i
             )
             keeper = Upkeep([], there)
             keeper._renew_at = there.clock()
-            await keeper._tick()
+            await keeper._keep_leases()
             current = await rooms.reader.get(receipt.id)
             assert current is not None
             return current
@@ -211,7 +189,7 @@ async def test_leases_are_renewed_while_the_owner_lives_and_taken_over_when_it_i
 async def test_after_a_jump_of_the_clock_nothing_is_due_too_late(tmp_path: Path) -> None:
     async with open_rooms(tmp_path) as rooms:
         policy = RetryPolicy()
-        flow = rooms.flow(Vault(), policies={"vault": policy})
+        flow = rooms.flow(Vault(), rules={"vault": TargetRules(retry=policy)})
         receipt = await claimed(rooms, flow, SOON)
         in_a_year = later(now(), timedelta(days=365))
         await rooms.ledger.move(receipt, Event.RELEASE, now=now(), due_at=in_a_year)
@@ -237,7 +215,8 @@ async def test_a_run_has_started_only_when_what_a_crash_left_is_in_order(tmp_pat
                 asked.append(name)
                 return getattr(rooms.ledger, name)
 
-        pipeline = Pipeline(rooms.flow(Vault(), ledger=Asked(), policies={"vault": QUICK}), {})
+        flow = rooms.flow(Vault(), ledger=Asked(), rules={"vault": TargetRules(retry=QUICK)})
+        pipeline = Pipeline(flow, {})
         await pipeline.run(started=started)
         assert asked[:3] == ["recover", "clamp_due", "started"]
         current = await rooms.reader.get(begun.id)
@@ -259,3 +238,11 @@ async def test_a_run_that_can_not_put_things_in_order_never_starts(tmp_path: Pat
         with pytest.raises(LedgerUnavailable):
             await pipeline.run(started=lambda: started.append(True))
         assert not started
+
+
+async def test_a_login_is_used_at_the_start_although_there_is_nothing_to_upload(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        vault, ears = Vault(), Ears()
+        await Pipeline(rooms.flow(vault, ears=ears), {}).run(until_idle=SOON)
+        assert vault.kept_in == 1
+        assert ("login.unavailable", {"target": "vault", "reason": "Nobody is at home."}) in ears.heard
