@@ -133,10 +133,17 @@ class Delivery:
                     assert_never(look)
         return await self._begin(receipt, before)
 
+    async def _may_hold_ours(self, receipt: Receipt) -> bool:
+        """Whether the slot can be looked up and an earlier attempt may have left the image there."""
+        destination = self._flow.destinations[receipt.target]
+        if not destination.reads_back(receipt.destined.slot):
+            return False
+        return any(attempt.outcome in IN_DOUBT for attempt in await tried(self._flow.reader, receipt))
+
     async def _settle_taken(self, receipt: Receipt) -> None:
         """The slot has an image before this attempt: it is in doubt if an earlier attempt may have put it."""
         flow = self._flow
-        if any(attempt.outcome in IN_DOUBT for attempt in await tried(flow.reader, receipt)):
+        if await self._may_hold_ours(receipt):
             reason = (
                 f"{receipt.destined} has an image now; an earlier attempt may have put it there without an "
                 "answer."
@@ -211,6 +218,9 @@ class Delivery:
         now, jitter = flow.clock(), random.random()
         closed_until = self.gates.settle(key, outcome, began=started, now=now, jitter=jitter)
         step = self._next_step(receipt, outcome, now=now, jitter=jitter)
+        if step.event is Event.REFUSE and await self._may_hold_ours(receipt):
+            # "It has an image already" may be about ours, which shows only now.
+            step = Step(event=Event.LOSE, due_at=later(now, FIRST_QUESTION))
         if step.event is Event.DEFER and step.due_at is not None and closed_until is not None:
             step = replace(step, due_at=Instant(max(step.due_at, closed_until)))
         finished = await shielded(self._record(receipt, step, outcome))

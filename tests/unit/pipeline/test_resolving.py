@@ -13,7 +13,7 @@ import pytest
 
 from ingestd.clock import process_clock
 from ingestd.domain.errors import StorageExhausted
-from ingestd.domain.outcome import CannotSay, NotThere, Unavailable, Unconfirmed, Uploaded
+from ingestd.domain.outcome import CannotSay, NotThere, Refused, Unavailable, Unconfirmed, Uploaded
 from ingestd.domain.receipt import Receipt, SlotBefore
 from ingestd.domain.retry import RetryPolicy, Step, later
 from ingestd.domain.routing import Route, Slot
@@ -310,3 +310,25 @@ async def test_an_obstacle_met_while_asking_first_closes_the_gate_and_sends_noth
         assert {receipt.state for receipt in await rooms.reader.find()} == {State.READY}
         assert "gate.closed" in ears.events()
         assert vault.stored == []
+
+
+async def test_a_refusal_after_a_doubt_is_looked_into_before_it_counts(tmp_path: Path) -> None:
+    """The target is slow to show what it has: empty whenever it is asked, and a second image is refused."""
+
+    def refuse_the_second(receipt: Receipt) -> Refused | Uploaded:
+        return Refused(reason="It has an image.", fix="") if receipt.attempts else Uploaded(image_id="x")
+
+    async with open_rooms(tmp_path) as rooms:
+        vault = Vault(lost=1, answer=refuse_the_second)
+        blind = iter([NotThere()] * 3)
+        vault.sight = lambda slot: next(blind, None)
+        await run(flow(rooms, vault), "E1.jpg")
+        receipt = await only(rooms)
+        assert (receipt.state, vault.stored) == (State.UPLOADED, ["E1.jpg"])
+
+
+async def test_a_refusal_without_a_doubt_is_final(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        vault = Vault(answer=lambda _: Refused(reason="No.", fix="Ask."))
+        await run(flow(rooms, vault), "E1.jpg")
+        assert ((await only(rooms)).state, vault.looks) == (State.FAILED, 1)
