@@ -233,7 +233,7 @@ async def test_what_a_crash_left_is_looked_up_after_the_next_start(tmp_path: Pat
         vault = Vault(lost=1)
         works = flow(rooms, vault)
         await run(
-            rooms.flow(Vault(answer=lambda _: Unavailable(reason="down")), routes=ENTRY),
+            rooms.flow(Vault(answer=lambda _: Unavailable(reason="down", everything=True)), routes=ENTRY),
             "E1.jpg",
             until_idle=timedelta(0),
         )
