@@ -15,8 +15,9 @@ ENOUGH = 4096
 WIDEST_INTAKE = 16
 """Arrivals of one source that are copied to the spool at the same time, where there is no lack."""
 
-_ALWAYS = 20
-"""Ledger (its reader too), run lock, event loop, log, fork servers, service manager, metrics."""
+_ALWAYS = 24
+"""Ledger (its reader too), run lock, event loop, log, fork servers, service manager, metrics, and what is
+looked up or read back at the same time."""
 _OF_A_FOLDER = 24
 """Itself and what is below it, its watch, and a directory for each of the files claimed together."""
 _OF_A_MAILBOX = 8

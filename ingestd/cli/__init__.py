@@ -44,7 +44,7 @@ USAGE_ERRORS = (
 
 app = typer.Typer(
     name="ingestd",
-    help="Receipts from watched folders to SAP Concur, checked, uploaded and recorded.\n\n"
+    help="Receipts from folders and mailboxes to SAP Concur, checked, uploaded and recorded.\n\n"
     "Try it without an account: ingestd demo",
     no_args_is_help=True,
     add_completion=False,
