@@ -3,6 +3,7 @@
 #
 #   make PYTHON=/usr/bin/python3.12 ...   another interpreter for .venv (after `make clean`)
 #   make test ARGS="-k settle -x"         more words for pytest (also torture, bench)
+#   TORTURE_SEED=7 make torture           the same storm again; each file of tests/torture names its other dials
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -1,7 +1,7 @@
 """Creating and upgrading the tables: Alembic's migrations travel in the package, no alembic.ini is needed.
 
 A ledger of a newer program is refused, never touched. Of an older one on SQLite a copy is kept beside it,
-named by its revision (`ledger.sqlite.0001`), so that one can go back to the older program. Alembic itself is
+named by its revision (`ledger.db.0001`), so that one can go back to the older program. Alembic itself is
 imported only to migrate: a command that merely reads shouldn't pay for it.
 """
 
