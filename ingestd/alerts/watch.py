@@ -59,10 +59,12 @@ class Watch:
         if problem is not None:
             self._observer.note("alerts.forgotten", level="warning", reason=problem)
         self._memory.forget_others(frozenset(way.name for way in self._ways))
-        async with asyncio.TaskGroup() as group:
-            for way in self._ways:
-                teller = _Teller(way, self._settings, self._memory, self._observer)
-                group.create_task(self._tell(teller), name=f"alerts by {way.name}")
+        tellers = [_Teller(way, self._settings, self._memory, self._observer) for way in self._ways]
+        tasks = [asyncio.create_task(self._tell(teller), name="alerts") for teller in tellers]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await _ended(tasks)
 
     async def _tell(self, teller: "_Teller") -> None:
         while True:
@@ -85,6 +87,14 @@ class Watch:
             except OSError as error:
                 reason = error.strerror or str(error)
                 self._observer.note("alerts.unsaved", level="warning", reason=reason)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancelled until they are: asyncio.wait_for, deep in a library, may swallow one (Python 3.11)."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=1.0)
 
 
 class _Teller:

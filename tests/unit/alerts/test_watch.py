@@ -164,6 +164,19 @@ async def test_a_damaged_memory_begins_anew_and_is_said_so(town: Town) -> None:
     assert "alerts.forgotten" in town.ears.events()
 
 
+async def test_it_ends_although_a_way_swallows_the_first_cancellation(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deaf(self: MailWay, message: object, at: object) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    monkeypatch.setattr(MailWay, "send", deaf)
+    town.world.fail()
+    async with town.watched():
+        await until(lambda: len(town.events) == 1, lambda: town.events)
+
+
 async def test_a_webhook_that_fails_keeps_no_mail_waiting_and_is_tried_again(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
