@@ -41,7 +41,7 @@ async def look_up(flow: Flow, receipt: Receipt, *, image_id: str | None = None) 
 async def compared(flow: Flow, receipt: Receipt, found: Found) -> Compared | CannotSay:
     """Downloads it and compares. CannotSay: it could not be read back, and why.
 
-    Raises StorageExhausted, OSError for a spool that can't be read, and for broken machinery.
+    Raises StorageExhausted, and for broken machinery.
     """
     assert receipt.image is not None
     if found.url is None:
@@ -62,7 +62,12 @@ async def compared(flow: Flow, receipt: Receipt, found: Found) -> Compared | Can
         scratch.flush()
         # It has no name: a crash leaves nothing behind.
         returned = Path(f"/proc/self/fd/{scratch.fileno()}")
-        return await flow.normalizer.compare_returned(receipt.image, returned, downloaded.mime_type)
+        try:
+            return await flow.normalizer.compare_returned(receipt.image, returned, downloaded.mime_type)
+        except OSError as error:
+            # As for an upload: one file that can't be read is that receipt's trouble, not the daemon's.
+            why = error.strerror or type(error).__name__
+            return CannotSay(reason=f"What was sent can't be read from the spool: {why}.", passing=True)
 
 
 def _broke(flow: Flow, receipt: Receipt, error: Exception) -> CannotSay:

@@ -111,3 +111,20 @@ async def test_an_original_that_was_purged_can_not_be_verified(tmp_path: Path) -
         receipt, notes = await verified(rooms, vault)
         assert receipt.state is State.UPLOADED
         assert "not in the spool" in notes[-1]
+
+
+async def test_an_original_that_can_not_be_read_costs_only_its_own_verification(tmp_path: Path) -> None:
+    async with open_rooms(tmp_path) as rooms:
+        vault = Vault()
+
+        def unreadable(slot: Slot) -> LookUp | None:
+            for blob in rooms.spool.directory.glob("??/*"):
+                if blob.is_file():
+                    blob.unlink()
+                    blob.mkdir()
+            return None
+
+        vault.sight = unreadable
+        receipt, notes = await verified(rooms, vault)
+        assert receipt.state is State.UPLOADED
+        assert "can't be read from the spool" in notes[-1]
